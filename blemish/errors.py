@@ -1,0 +1,60 @@
+"""The exceptions of the package; each message says what was found, where, and what to do next.
+
+BlemishError                 everything below; the command line prints it as one line, exit status 2
+├── SettingsError            a setting or argument that cannot be used
+├── DataError                images, folders or masks that cannot be used
+│   └── ImageError           one image file that cannot be used
+├── BundleError              a bundle file that is damaged, hostile, too new or of another kind
+├── CalibrationError         thresholds that cannot be set or promised
+├── BackboneError            a backbone file that is missing, altered or does not keep its description
+├── EngineError              an engine that is not installed or cannot run a graph
+├── MetricError              a metric that is not defined for the given labels or maps
+├── TrainingError            a training run that cannot go on
+└── OutputError              a place that cannot be written to
+"""
+
+from __future__ import annotations
+
+
+class BlemishError(Exception):
+    """Any fault that the user can mend; catching this catches every error the package raises on purpose."""
+
+
+class SettingsError(BlemishError):
+    """A setting or argument that cannot be used."""
+
+
+class DataError(BlemishError):
+    """Images, folders or masks that cannot be used."""
+
+
+class ImageError(DataError):
+    """One image file that cannot be used."""
+
+
+class BundleError(BlemishError):
+    """A bundle file that is damaged, hostile, too new or of another kind."""
+
+
+class CalibrationError(BlemishError):
+    """Thresholds that cannot be set or promised."""
+
+
+class BackboneError(BlemishError):
+    """A backbone file that is missing, altered or does not keep its description."""
+
+
+class EngineError(BlemishError):
+    """An engine that is not installed or cannot run a graph."""
+
+
+class MetricError(BlemishError):
+    """A metric that is not defined for the given labels or maps."""
+
+
+class TrainingError(BlemishError):
+    """A training run that cannot go on."""
+
+
+class OutputError(BlemishError):
+    """A place that cannot be written to."""
