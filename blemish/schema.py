@@ -53,11 +53,16 @@ class ImageItem:
 
 @dataclass(frozen=True)
 class Layer:
-    """A named output of a backbone: its number of channels and its stride in input pixels."""
+    """A named output of a backbone: its number of channels and its stride in input pixels.
+
+    `offset` is how far, in input pixels, the middle of a position's receptive field lies right of and below the
+    middle of its stride x stride cell: (stride - 1) / 2 for TensorFlow's SAME padding, 0 for patch grids.
+    """
 
     name: str
     channels: int
     stride: int
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
