@@ -1,0 +1,107 @@
+"""What detectors on frozen features share: embed all images once, learn a head, give held-out results by fold.
+
+A head is the part of the graph behind the embedding. The held-out results run the very same head on the stored
+embeddings, so that fitting once for each fold costs no second pass through the backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import BackboneError
+from blemish.graph.builder import GraphBuilder
+from blemish.graph.pixels import image_input
+from blemish.runtime.session import GraphRunner
+from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
+
+BATCH_IMAGES = 8
+
+Embeddings = NDArray[np.float32]
+"""float32 (images, positions, channels)."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Appends itself to a graph, given the name of the embedding there; `facts` go into the bundle."""
+
+    append: Callable[[GraphBuilder, str], None]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fit_on_embeddings(
+    images: Sequence[Image],
+    embedder: bytes,
+    learn: Callable[[Embeddings], Head],
+    *,
+    reduction: Reduction,
+    folds: Sequence[NDArray[np.intp]],
+    progress: Progress,
+) -> Fit:
+    """The fit of a detector whose head is learned from embeddings by `learn`."""
+    embeddings = embed(images, embedder, progress)
+    head = learn(embeddings)
+    held_out = _held_out(embeddings, learn, folds, progress) if folds else None
+    return Fit(_join(embedder, head, images[0].shape[:2]), head.facts, reduction, held_out)
+
+
+def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...]:
+    """The last declared layer of each stride."""
+    names = {layer.stride: layer.name for layer in backbone.layers}
+    missing = [stride for stride in strides if stride not in names]
+    if missing:
+        raise BackboneError(
+            f"backbone '{backbone.name}' declares no layer of stride {missing[0]}: "
+            f"name the layers to use, of {', '.join(layer.name for layer in backbone.layers)}"
+        )
+    return tuple(names[stride] for stride in strides)
+
+
+def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embeddings:
+    """The embeddings of all images; `embedder` is a graph from `image` to `embedding`."""
+    runner = GraphRunner(embedder)
+    parts = []
+    for start in range(0, len(images), BATCH_IMAGES):
+        batch = np.stack([images[index] for index in range(start, min(start + BATCH_IMAGES, len(images)))])
+        parts.append(runner.run({"image": batch})["embedding"])
+        progress("reading features", start + len(batch), len(images))
+    return np.concatenate(parts)
+
+
+def _held_out(
+    embeddings: Embeddings,
+    learn: Callable[[Embeddings], Head],
+    folds: Sequence[NDArray[np.intp]],
+    progress: Progress,
+) -> HeldOut:
+    scores: dict[int, np.float32] = {}
+    maps: dict[int, NDArray[np.float32]] = {}
+    for number, fold in enumerate(folds):
+        others = np.setdiff1d(np.arange(len(embeddings)), fold)
+        runner = GraphRunner(_head_graph(learn(embeddings[others]), embeddings.shape[1:]))
+        for start in range(0, len(fold), BATCH_IMAGES):
+            places = fold[start : start + BATCH_IMAGES]
+            outputs = runner.run({"embedding": embeddings[places]})
+            scores.update(zip(places.tolist(), outputs["anomaly_score"], strict=True))
+            maps.update(zip(places.tolist(), outputs["anomaly_map"], strict=True))
+        progress("scoring held-out good images", number + 1, len(folds))
+    order = range(len(embeddings))
+    return HeldOut(np.array([scores[place] for place in order]), np.stack([maps[place] for place in order]))
+
+
+def _head_graph(head: Head, shape: tuple[int, ...]) -> bytes:
+    builder = GraphBuilder("head")
+    head.append(builder, builder.input("embedding", np.float32, ["batch", *shape]))
+    return builder.build()
+
+
+def _join(embedder: bytes, head: Head, input_hw: tuple[int, int]) -> bytes:
+    builder = GraphBuilder("detector")
+    image = image_input(builder, input_hw)
+    [embedding] = builder.splice(embedder, {"image": image}, ["embedding"])
+    head.append(builder, embedding)
+    return builder.build()
