@@ -257,7 +257,16 @@ def describe(source: Source, onnx_file: str, content: bytes, exposed: list[Expos
         "input": "input",
         "mean": [PIXEL_MEAN] * 3,
         "std": [PIXEL_STD] * 3,
-        "layers": [{"name": layer.name, "channels": layer.channels, "stride": layer.stride} for layer in exposed],
+        # SAME padding puts the odd pixel below and to the right, so that receptive fields lie off the cells' middles.
+        "layers": [
+            {
+                "name": layer.name,
+                "channels": layer.channels,
+                "stride": layer.stride,
+                "offset": (layer.stride - 1) / 2,
+            }
+            for layer in exposed
+        ],
         "licence": "Apache-2.0",
         "source": provenance(source),
     }
