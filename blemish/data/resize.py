@@ -1,0 +1,66 @@
+"""The two resizing rules of the package, one for images and one for anomaly maps, and the choice of an input size.
+
+Training, evaluation, inspection and exported programs all use `resize_image`; nothing else resizes images.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from blemish.errors import SettingsError
+from blemish.schema import AnomalyMap, Image
+
+RESIZE_RULE = "area"
+"""Name of the image rule, as bundles record it."""
+
+
+def resize_image(image: Image, hw: tuple[int, int]) -> Image:
+    """The image stretched to (height, width) by the rule "area".
+
+    A side that shrinks is averaged over areas (OpenCV's INTER_AREA), then a side that grows is interpolated linearly
+    (INTER_LINEAR). The ratio of the sides is not kept: `choose_input_hw` chooses a size that fits.
+    """
+    height, width = image.shape[:2]
+    shrunk_hw = (min(height, hw[0]), min(width, hw[1]))
+    if shrunk_hw != (height, width):
+        image = np.asarray(cv2.resize(image, shrunk_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    if shrunk_hw != hw:
+        image = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    return image
+
+
+def resize_map(anomaly_map: AnomalyMap, hw: tuple[int, int]) -> AnomalyMap:
+    """The anomaly map at (height, width), bilinear with half-pixel centers (OpenCV's INTER_LINEAR).
+
+    This is the rule by which maps are scored at the resolution of their masks.
+    """
+    if anomaly_map.shape == hw:
+        return anomaly_map
+    return np.asarray(cv2.resize(anomaly_map, hw[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def choose_input_hw(
+    sizes: Sequence[tuple[int, int]], size: int, multiple: int = 32, max_aspect: float = 4
+) -> tuple[int, int]:
+    """The input size (height, width) for images of these sizes: the shorter side about `size`, the ratio kept.
+
+    The ratio is the median over the images, at most `max_aspect` to 1. Both sides are rounded to a multiple of
+    `multiple`, so that feature maps of all strides fit.
+
+    >>> choose_input_hw([(1255, 500), (1250, 500), (1262, 500)], 256)
+    (640, 256)
+    """
+    if not sizes:
+        raise SettingsError("the input size cannot be chosen without images")
+    if size < multiple:
+        raise SettingsError(f"input size {size}: the smallest is {multiple}")
+    # The median of logarithms treats tall and wide images alike.
+    log_aspect = statistics.median(math.log(height / width) for height, width in sizes)
+    aspect = min(math.exp(abs(log_aspect)), max_aspect)
+    short, long = (round(side / multiple) * multiple for side in (size, size * aspect))
+    return (long, short) if log_aspect > 0 else (short, long)
