@@ -1,0 +1,44 @@
+"""The bundle in memory: what a `.blemish` file holds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from pydantic import TypeAdapter
+
+from blemish.bundle.manifest import Manifest
+from blemish.schema import Calibration
+
+CALIBRATION = TypeAdapter(Calibration)
+HISTORY = TypeAdapter(tuple[Calibration, ...])
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A fitted and calibrated detector.
+
+    `history` holds the calibrations that were in force before, oldest first; `samples` are PNG files of good images
+    at the input size, kept for checks of engines and exports.
+    """
+
+    manifest: Manifest
+    graph: bytes
+    calibration: Calibration
+    history: tuple[Calibration, ...] = ()
+    samples: tuple[bytes, ...] = ()
+
+    @cached_property
+    def graph_sha256(self) -> str:
+        return hashlib.sha256(self.graph).hexdigest()
+
+    @cached_property
+    def bundle_id(self) -> str:
+        """16 hex digits that change with the graph or the calibration, and with nothing else."""
+        decision = hashlib.sha256(CALIBRATION.dump_json(self.calibration)).hexdigest()
+        return hashlib.sha256((self.graph_sha256 + decision).encode()).hexdigest()[:16]
+
+    def with_calibration(self, calibration: Calibration) -> Bundle:
+        """The same graph under another calibration; the one in force until now goes into the history."""
+        return replace(self, calibration=calibration, history=(*self.history, self.calibration))

@@ -1,0 +1,31 @@
+"""Writes a bundle file; `docs/bundle-format.md` is its specification."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+from blemish.bundle.bundle import CALIBRATION, HISTORY, Bundle
+from blemish.files import write_file
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time stamp of every member, so that equal contents make equal files."""
+
+
+def write_bundle(bundle: Bundle, path: Path) -> Path:
+    """`path`, now holding the bundle; written whole or not at all. Raises OutputError."""
+    members = {
+        "graph.onnx": bundle.graph,
+        "calibration.json": CALIBRATION.dump_json(bundle.calibration, indent=1),
+        "history.json": HISTORY.dump_json(bundle.history),
+        **{f"samples/{index:02}.png": sample for index, sample in enumerate(bundle.samples)},
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    manifest = bundle.manifest.model_copy(update={"members": hashes})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **members}.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
+    return write_file(path, buffer.getvalue())

@@ -1,0 +1,36 @@
+"""Files that are either whole or not there: written beside, then renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blemish.errors import OutputError
+
+
+def make_folder(folder: Path) -> Path:
+    """`folder`, made with its parents where it was missing; `OutputError` where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({_cause(error)}); choose another folder to write to") from error
+    return folder
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """`path`, now holding `content`; a reader meets the old file or the new one, never a half of it."""
+    make_folder(path.parent)
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_cause(error)}); free the place or choose another") from error
+    return path
+
+
+def _cause(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
