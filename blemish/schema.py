@@ -266,7 +266,8 @@ class Calibration:
     An image is rejected when its score is over `image_threshold` and put up for review when it is over
     `review_threshold` only. `good_scores` and `good_map_maxima` (largest map value of each good image) are sorted and
     come from images that the scoring model did not see. `mm_per_px` is the scale of the inspected image.
-    `display_spread` is the raw distance below the threshold that takes the display score from 50 to 25.
+    `display_spread` is the raw distance below the threshold that takes the display score from 50 to 25. `created`
+    (ISO 8601), `by` and `reason` say when, by whom and why it was made; a history is a tuple of these, oldest first.
     """
 
     graph_sha256: str

@@ -1,0 +1,51 @@
+"""What a user asks of a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blemish.errors import SettingsError
+from blemish.schema import Costs
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """Wanted rates among good parts and the confidence of each promise.
+
+    `false_reject` limits the good parts that are rejected, `review_rate` (None: no review) those that are rejected or
+    put up for review. With `strict` a rate that the good images cannot support is an error; without it the threshold
+    is the largest good score and the promise says what that supports. With `costs` the threshold of least expected
+    cost is taken instead; without defective scores, defects are assumed to score `assumed_shift` deviations of the
+    good scores higher than good parts.
+    """
+
+    false_reject: float = 0.01
+    confidence: float = 0.95
+    review_rate: float | None = None
+    strict: bool = False
+    costs: Costs | None = None
+    assumed_shift: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_reject < 1:
+            raise SettingsError(
+                f"false_reject is a share between 0 and 1, for example 0.01, not {self.false_reject:g}."
+            )
+        if not 0.5 < self.confidence < 1:
+            raise SettingsError(
+                f"confidence is a share over 0.5 and under 1, for example 0.95, not {self.confidence:g}."
+            )
+        if self.review_rate is not None and not self.false_reject < self.review_rate < 1:
+            raise SettingsError(
+                f"review_rate counts rejected and reviewed good parts together, so it lies between false_reject "
+                f"({self.false_reject:g}) and 1, not at {self.review_rate:g}."
+            )
+        if self.costs is not None:
+            if not (self.costs.escape > 0 and self.costs.reject > 0):
+                raise SettingsError(
+                    f"Costs are larger than 0; found escape {self.costs.escape:g} and reject {self.costs.reject:g}."
+                )
+            if not 0 < self.costs.defect_rate < 1:
+                raise SettingsError(f"defect_rate is a share between 0 and 1, not {self.costs.defect_rate:g}.")
+        if not self.assumed_shift > 0:
+            raise SettingsError(f"assumed_shift is larger than 0, not {self.assumed_shift:g}.")
