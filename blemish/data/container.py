@@ -57,7 +57,7 @@ def read_container(data: bytes, *, is_whole: bool = True) -> Container:
             return _read_tiff(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _read_webp(data, is_whole)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:  # a place beyond the end of the file
         raise ContainerError(CUT_OFF) from error
     if not data:
         raise ContainerError("the file is empty")
@@ -222,6 +222,6 @@ def _read_exif_orientation(exif: bytes) -> int:
         for tag, values, _ in _read_directory(exif):
             if tag == _ORIENTATION and values and 1 <= values[0] <= 8:
                 return values[0]
-    except (struct.error, ContainerError):
+    except (struct.error, OverflowError, ContainerError):
         pass
     return 1

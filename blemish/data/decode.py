@@ -30,6 +30,7 @@ MIN_SIDE = 16
 MAX_FILE_BYTES = 2**31 - 1
 """Largest image file; the decoder counts bytes in 32 bits."""
 
+_BAND_ROWS = 1024
 _HEAD_BYTES = 1 << 18  # enough for the header of all but odd files
 
 # OpenCV's own lines would mix with ours on standard error; what failed is said in our errors.
@@ -158,7 +159,7 @@ def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
     if pixels is None:
         raise ImageError(f"{path}: the {container.format} file is damaged or of a rare kind; export it again as PNG")
     if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+        _swap_red_and_blue(pixels)
     if container.format != "TIFF":
         pixels = _turn(pixels, container.orientation)
     if pixels.shape[:2] != container.oriented_hw:
@@ -169,6 +170,14 @@ def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
 def _drop_alpha_mark(data: bytes, place: int) -> bytes:
     """The file without its mark of unassociated alpha: with it the decoder would blend the colors with black."""
     return data[:place] + b"\0\0" + data[place + 2 :]
+
+
+def _swap_red_and_blue(pixels: NDArray[Any]) -> None:
+    """Makes RGB of OpenCV's BGR in place, in bands, so that a large image is not held twice."""
+    code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    for top in range(0, len(pixels), _BAND_ROWS):
+        band = pixels[top : top + _BAND_ROWS]
+        cv2.cvtColor(band, code, dst=band)
 
 
 def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
