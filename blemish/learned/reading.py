@@ -1,0 +1,106 @@
+"""From a learner's raw error map to the anomaly map and score of the one graph.
+
+An autoencoder's error is large wherever a good part has edges or texture it cannot draw. So each position of the
+smoothed error is compared with what good images show there: its center is taken away and its scale divided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blemish.graph.grid import Grid, cell_grid, interpolation_matrix, smoothing_matrix
+from blemish.learned.training import Learner, pixels_of
+from blemish.schema import Image, Reduction
+
+BATCH = 8
+"""Images read at once when nothing is learned."""
+
+
+class MapReader(nn.Module):
+    """Brings a raw map on the grid `source` to the input's size, smoothed by `sigma` pixels, and reads it.
+
+    Each position is compared with what is usual there (`learn_usual`; until then with 0 and 1); the score is the map's
+    reduction. Resampling and smoothing are linear along rows and columns: two matrix products.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, source: Grid, input_hw: tuple[int, int], *, sigma: float, reduction: Reduction) -> None:
+        super().__init__()
+        self.reduction = reduction
+        target = cell_grid(input_hw, 1)
+        rows, columns = (
+            smoothing_matrix(target.centers(axis), sigma)
+            @ interpolation_matrix(source.centers(axis), target.centers(axis))
+            for axis in (0, 1)
+        )
+        self.register_buffer("rows", torch.from_numpy(rows.astype(np.float32)))
+        self.register_buffer("columns", torch.from_numpy(columns.T.astype(np.float32)))
+        self.register_buffer("center", torch.zeros(input_hw))
+        self.register_buffer("scale", torch.ones(input_hw))
+
+    def smooth(self, raw: Tensor) -> Tensor:
+        """The raw map at the input's size, smoothed."""
+        return self.rows @ raw.float() @ self.columns
+
+    def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        anomaly_map = (self.smooth(raw) - self.center) / self.scale
+        if self.reduction.kind == "max":
+            return anomaly_map, anomaly_map.flatten(1).amax(1)
+        return anomaly_map, anomaly_map.flatten(1).topk(self.reduction.count, dim=1).values.mean(1)
+
+    def learn_usual(self, raw_maps: Iterable[Tensor]) -> None:
+        """Sets center and scale to mean and standard deviation of good images' smoothed maps (batches of raw maps).
+
+        The variance of a position leans on the mean variance of all: a few images tell little about one position.
+        """
+        count = 0
+        total = torch.zeros_like(self.center, dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        with torch.no_grad():
+            for raw in raw_maps:
+                smooth = self.smooth(raw).double()
+                count += len(smooth)
+                total = total + smooth.sum(0)
+                squares = squares + smooth.square().sum(0)
+            mean = total / count
+            variance = (squares / count - mean.square()).clamp_min(0)
+            overall = variance.mean()
+            leaning = (count * variance + PRIOR_IMAGES * overall) / (count + PRIOR_IMAGES)
+            floor = 1e-6 + 1e-3 * float(mean.abs().mean())
+            self.center.copy_(mean)
+            self.scale.copy_(leaning.sqrt().clamp_min(floor))
+
+
+PRIOR_IMAGES = 10
+"""How many images' worth of trust the mean variance over all positions gets against a position's own variance."""
+
+
+class OneGraph(nn.Module):
+    """Learner and reader as one: uint8 [batch, height, width, 3] to anomaly map, anomaly score (, reconstruction)."""
+
+    def __init__(self, learner: Learner, reader: MapReader) -> None:
+        super().__init__()
+        self.learner, self.reader = learner, reader
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        raw, reconstruction = self.learner.read(image.permute(0, 3, 1, 2).to(torch.float32) / 255)
+        outputs = self.reader(raw)
+        if reconstruction is None:
+            return tuple(outputs)
+        pixels = (reconstruction.clamp(0, 1) * 255).round().to(torch.uint8)
+        return (*outputs, pixels.permute(0, 2, 3, 1))
+
+
+def raw_maps(learner: Learner, images: Sequence[Image]) -> Iterable[Tensor]:
+    """The learner's raw maps of the images, in batches."""
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            yield learner.read(pixels_of([images[index] for index in range(start, min(start + BATCH, len(images)))]))[0]
