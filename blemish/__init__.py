@@ -1,1 +1,86 @@
-"""Visual inspection that learns from good parts only."""
+"""Visual inspection for industry: learns good parts from good images, finds what is wrong with the next one.
+
+The public names are loaded when they are first used, so that `import blemish` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blemish.errors import (
+        BackboneError,
+        BlemishError,
+        BundleError,
+        CalibrationError,
+        DataError,
+        EngineError,
+        ImageError,
+        MetricError,
+        OutputError,
+        SettingsError,
+        TrainingError,
+    )
+    from blemish.inspection.inspector import Inspector
+    from blemish.model import Model, load, train
+    from blemish.registry import detector_names
+    from blemish.schema import Calibration, Evaluation, Region, Verdict
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BackboneError": "blemish.errors",
+    "BlemishError": "blemish.errors",
+    "BundleError": "blemish.errors",
+    "Calibration": "blemish.schema",
+    "CalibrationError": "blemish.errors",
+    "DataError": "blemish.errors",
+    "EngineError": "blemish.errors",
+    "Evaluation": "blemish.schema",
+    "ImageError": "blemish.errors",
+    "Inspector": "blemish.inspection.inspector",
+    "MetricError": "blemish.errors",
+    "Model": "blemish.model",
+    "OutputError": "blemish.errors",
+    "Region": "blemish.schema",
+    "SettingsError": "blemish.errors",
+    "TrainingError": "blemish.errors",
+    "Verdict": "blemish.schema",
+    "detector_names": "blemish.registry",
+    "load": "blemish.model",
+    "train": "blemish.model",
+}
+
+__all__ = [
+    "BackboneError",
+    "BlemishError",
+    "BundleError",
+    "Calibration",
+    "CalibrationError",
+    "DataError",
+    "EngineError",
+    "Evaluation",
+    "ImageError",
+    "Inspector",
+    "MetricError",
+    "Model",
+    "OutputError",
+    "Region",
+    "SettingsError",
+    "TrainingError",
+    "Verdict",
+    "detector_names",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'blemish' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

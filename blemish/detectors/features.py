@@ -64,12 +64,20 @@ def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...
 def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embeddings:
     """The embeddings of all images; `embedder` is a graph from `image` to `embedding`."""
     runner = GraphRunner(embedder)
-    parts = []
-    for start in range(0, len(images), BATCH_IMAGES):
-        batch = np.stack([images[index] for index in range(start, min(start + BATCH_IMAGES, len(images)))])
-        parts.append(runner.run({"image": batch})["embedding"])
-        progress("reading features", start + len(batch), len(images))
-    return np.concatenate(parts)
+    embeddings: Embeddings | None = None
+    waiting: list[Image] = []
+    for number, image in enumerate(images, start=1):
+        waiting.append(image)
+        if len(waiting) < BATCH_IMAGES and number < len(images):
+            continue
+        found = runner.run({"image": np.stack(waiting)})["embedding"]
+        if embeddings is None:
+            embeddings = np.empty((len(images), *found.shape[1:]), np.float32)
+        embeddings[number - len(waiting) : number] = found
+        waiting = []
+        progress("reading features", number, len(images))
+    assert embeddings is not None
+    return embeddings
 
 
 def _held_out(

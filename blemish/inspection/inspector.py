@@ -1,0 +1,91 @@
+"""Image + bundle -> verdict."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from blemish.bundle.bundle import Bundle
+from blemish.calibration.judge import judge
+from blemish.data.decode import as_image, read_image
+from blemish.data.resize import RESIZE_RULE, resize_image
+from blemish.errors import BundleError
+from blemish.inspection.reduction import reduce_map
+from blemish.inspection.regions import find_regions
+from blemish.inspection.rules import apply_rules
+from blemish.inspection.zones import check_zone, zone_mask
+from blemish.runtime.session import Session
+from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
+
+
+class Inspector:
+    """Turns images into verdicts with one bundle; safe to use from several threads.
+
+    `threads` 0 lets the engine use all physical cores.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        if bundle.manifest.resize_rule != RESIZE_RULE:
+            raise BundleError(
+                f"the bundle resizes by the rule '{bundle.manifest.resize_rule}', this version knows '{RESIZE_RULE}'; "
+                "use the version that made the bundle, or train anew"
+            )
+        self.bundle = bundle
+        self.session = Session(bundle.graph, threads=threads)
+
+    def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
+        """The verdict on an image file or array (see `as_image` for the arrays taken).
+
+        `milliseconds` counts from the decoded array to the verdict. Raises ImageError.
+        """
+        if isinstance(image, (str, Path)):
+            return self.inspect_image(read_image(Path(image)), name or str(image))
+        return self.inspect_image(as_image(image), name)
+
+    def inspect_image(self, image: Image, name: str) -> Verdict:
+        """The verdict on a decoded image, uint8 RGB."""
+        start = time.perf_counter()
+        [prediction] = self.session.predict([resize_image(image, self.session.input_hw)])
+        bundle = self.bundle
+        image_hw = (image.shape[0], image.shape[1])
+        return judge_prediction(
+            prediction, bundle.calibration, bundle.manifest.reduction, image_hw, name, bundle.bundle_id, start
+        )
+
+
+def judge_prediction(
+    prediction: Prediction,
+    calibration: Calibration,
+    reduction: Reduction,
+    image_hw: tuple[int, int],
+    name: str,
+    bundle_id: str,
+    start: float,
+) -> Verdict:
+    """The verdict that a calibration gives on what the graph said; `start` is when the work began (perf_counter)."""
+    anomaly_map = prediction.anomaly_map
+    score = prediction.anomaly_score
+    if calibration.zone is not None:
+        check_zone(calibration.zone, image_hw)
+        inside = zone_mask(calibration.zone, (anomaly_map.shape[0], anomaly_map.shape[1]))
+        score = reduce_map(anomaly_map, reduction, inside)
+    judgement = judge(score, calibration)
+    ruling = apply_rules(judgement.decision, find_regions(anomaly_map, calibration, image_hw), calibration.rules)
+    return Verdict(
+        path=name,
+        decision=ruling.decision,
+        score=score,
+        threshold=calibration.image_threshold,
+        p_value=judgement.p_value,
+        display_score=judgement.display_score,
+        regions=ruling.regions,
+        milliseconds=(time.perf_counter() - start) * 1000,
+        bundle_id=bundle_id,
+        image_hw=image_hw,
+        anomaly_map=anomaly_map,
+        reasons=ruling.reasons,
+        reconstruction=prediction.reconstruction,
+    )

@@ -1,0 +1,100 @@
+"""A fitted and calibrated detector as Python users meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from blemish.bundle.bundle import Bundle
+from blemish.bundle.read import read_bundle
+from blemish.bundle.write import write_bundle
+from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
+from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
+
+if TYPE_CHECKING:
+    from blemish.inspection.inspector import Inspector
+    from blemish.workflow.train import DataSource, Size
+
+
+class Model:
+    """A bundle with the verbs of the main job: inspect, evaluate, save."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.bundle.calibration
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        from blemish.inspection.inspector import Inspector
+
+        return Inspector(self.bundle)
+
+    def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
+        """The verdict on an image file, or on an array (gray or RGB; uint8, uint16, or float in 0 to 1)."""
+        return self.inspector.inspect(image)
+
+    def evaluate(
+        self, data: str | Path, *, report: str | Path | None = None, progress: Progress = silent
+    ) -> Evaluation:
+        """The metrics on a labelled data set; with `report`, also a page in that folder."""
+        from blemish.outputs.report import write_report
+        from blemish.workflow.evaluate import evaluate
+
+        evaluation = evaluate(self.inspector, data, progress=progress)
+        if report is not None:
+            write_report(evaluation, Path(report), self.calibration)
+        return evaluation
+
+    def save(self, path: str | Path) -> Path:
+        """`path`, now holding the bundle; written whole or not at all."""
+        return write_bundle(self.bundle, Path(path))
+
+
+def train(
+    data: DataSource,
+    *,
+    detector: str = DEFAULT_DETECTOR,
+    backbone: str = DEFAULT_BACKBONE,
+    size: Size = 256,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    calibration: Literal["cross", "split"] | None = None,
+    false_reject: float = 0.01,
+    confidence: float = 0.95,
+    skip_unreadable: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
+
+    `size` is the shorter side of the input in pixels, or (height, width); `false_reject` the wanted share of good
+    parts that are rejected, promised with `confidence` where there are enough good images.
+    """
+    from blemish.calibration.settings import CalibrationSettings
+    from blemish.workflow.train import train as train_bundle
+
+    return Model(
+        train_bundle(
+            data,
+            detector=detector,
+            backbone=backbone,
+            size=size,
+            settings=settings,
+            seed=seed,
+            calibration=calibration,
+            calibration_settings=CalibrationSettings(false_reject=false_reject, confidence=confidence),
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    )
+
+
+def load(path: str | Path) -> Model:
+    """The model in a bundle file. Raises BundleError where the file is damaged, altered, hostile or too new."""
+    return Model(read_bundle(Path(path)))

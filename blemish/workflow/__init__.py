@@ -1,0 +1,1 @@
+"""The recipes behind the commands: train, calibrate, evaluate."""
