@@ -203,10 +203,10 @@ def build_model(source: Source, weights: Weights, *, with_head: bool = False) ->
                 x = builder.node("Add", [x, shortcut], name)
             index += 1
         stride *= stage_stride
-        exposed.append(Exposed(name, builder.channels(f"{block}._project_conv.weight"), stride))
         if f"{block}._expand_conv.weight" in weights:
             channels = builder.channels(f"{block}._depthwise_conv.weight")
             exposed.append(Exposed(f"{name}.expansion", channels, stride))
+        exposed.append(Exposed(name, builder.channels(f"{block}._project_conv.weight"), stride))
     if f"_blocks.{index}._project_conv.weight" in weights:
         raise SystemExit(f"{source.name}: the weights have more than the {index} blocks of this network")
     outputs = [
