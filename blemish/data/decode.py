@@ -98,13 +98,25 @@ def read_mask(path: Path) -> Mask:
         if len({part.shape for part in parts}) > 1:
             raise ImageError(f"{path}: the masks in this folder differ in size; make them all as large as the image")
         return cast(Mask, np.any(parts, axis=0))
-    data = _read_bytes(path)
-    container = _read_container(path, data)
-    _check_pixels(f"{path}", *container.oriented_hw)
-    pixels = _decode(path, data, container)
+    pixels, container = _read_pixels(path)
     lowest = 128 if container.format == "JPEG" else np.nextafter(0, 1, dtype=np.float32)
     brightest = pixels[..., :3].max(axis=2) if pixels.ndim == 3 else pixels
     return cast(Mask, brightest >= lowest)
+
+
+def read_stored_pixels(path: Path) -> NDArray[Any]:
+    """The pixels of a file as stored, in their own number type: gray (height, width), or RGB, or RGB with alpha.
+
+    For files of measured values, such as anomaly maps; images go through `read_image`.
+    """
+    return _read_pixels(path)[0]
+
+
+def _read_pixels(path: Path) -> tuple[NDArray[Any], Container]:
+    data = _read_bytes(path)
+    container = _read_container(path, data)
+    _check_pixels(f"{path}", *container.oriented_hw)
+    return _decode(path, data, container), container
 
 
 def _read_bytes(path: Path) -> bytes:

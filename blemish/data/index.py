@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -51,6 +51,11 @@ class DatasetIndex:
     def defect_types(self) -> tuple[str, ...]:
         """The names of the defect types, sorted."""
         return tuple(sorted({item.defect_type for item in self.items if item.label == DEFECTIVE}))
+
+    def without(self, paths: Collection[Path]) -> DatasetIndex:
+        """The same index without some images, for example those that cannot be read."""
+        left_out = frozenset(paths)
+        return replace(self, items=tuple(item for item in self.items if item.path not in left_out))
 
     def relative(self, path: Path) -> str:
         """A path of this data set as it is written in reports: from the root, with forward slashes."""

@@ -223,9 +223,10 @@ def _read_kolektor_sdd_2(root: Path) -> Listing:
         )
     with ThreadPoolExecutor() as pool:
         items = list(pool.map(_label_by_mask, items))
-    num_left_out = sum(item.split == "train" and item.label != GOOD for item in items)
-    notes = (f"{num_left_out} defective training images are not used for training",) if num_left_out else ()
-    return Listing(tuple(items), notes)
+    kept = tuple(item for item in items if item.split == "test" or item.label != DEFECTIVE)
+    num_left_out = len(items) - len(kept)
+    notes = (f"{num_left_out} defective training images are left out: fitting takes good ones only",)
+    return Listing(kept, notes if num_left_out else ())
 
 
 def _label_by_mask(item: ImageItem) -> ImageItem:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
+
+from numpy.typing import NDArray
 
 from blemish.data.decode import read_image, read_image_hw
 from blemish.data.resize import resize_image
@@ -30,11 +33,18 @@ class ResizedImages(Sequence[Image]):
     def __init__(self, sources: Sequence[Path | Image], hw: tuple[int, int], cache_bytes: int = CACHE_BYTES) -> None:
         self.hw = hw
         self._sources = tuple(sources)
-        self._max_cached = cache_bytes // (hw[0] * hw[1] * 3)
+        self._places = tuple(range(len(self._sources)))
         self._cache: dict[int, Image] = {}
+        self._max_cached = cache_bytes // (hw[0] * hw[1] * 3)
+
+    def subset(self, places: Sequence[int] | NDArray[Any]) -> ResizedImages:
+        """Some of the images, in the given order; what is decoded is shared with this sequence."""
+        part = copy.copy(self)
+        part._places = tuple(self._places[int(place)] for place in places)
+        return part
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self._places)
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -42,20 +52,20 @@ class ResizedImages(Sequence[Image]):
     def __getitem__(self, index: slice) -> ResizedImages: ...
     def __getitem__(self, index: int | slice) -> Image | ResizedImages:
         if isinstance(index, slice):
-            return ResizedImages(self._sources[index], self.hw, self._max_cached * self.hw[0] * self.hw[1] * 3)
-        position = range(len(self))[index]
-        image = self._cache.get(position)
-        return self._read(position) if image is None else image
+            return self.subset(range(len(self))[index])
+        place = self._places[index]
+        image = self._cache.get(place)
+        return self._read(place) if image is None else image
 
     def __iter__(self) -> Iterator[Image]:
-        if len(self._cache) == len(self):
-            yield from (self[position] for position in range(len(self)))
+        if all(place in self._cache for place in self._places):
+            yield from (self[index] for index in range(len(self)))
             return
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             ahead: deque[Future[Image]] = deque()
             try:
-                for position in range(len(self)):
-                    ahead.append(pool.submit(self.__getitem__, position))
+                for index in range(len(self)):
+                    ahead.append(pool.submit(self.__getitem__, index))
                     if len(ahead) > 2 * _NUM_THREADS:
                         yield ahead.popleft().result()
                 while ahead:
@@ -64,13 +74,13 @@ class ResizedImages(Sequence[Image]):
                 for future in ahead:
                     future.cancel()
 
-    def _read(self, position: int) -> Image:
-        source = self._sources[position]
+    def _read(self, place: int) -> Image:
+        source = self._sources[place]
         image = resize_image(read_image(source) if isinstance(source, Path) else source, self.hw)
         image = image[:]  # a view: an array given by the user stays writable
         image.flags.writeable = False
         if len(self._cache) < self._max_cached:
-            self._cache[position] = image
+            self._cache[place] = image
         return image
 
 
