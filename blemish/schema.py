@@ -286,7 +286,6 @@ class Calibration:
     zone: Zone | None = None
     cost_curve: CostCurve | None = None
     conditions: tuple[Condition, ...] = ()
-    notes: tuple[str, ...] = ()
     created: str = ""
     by: str = ""
     reason: str = ""

@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blemish.calibration.promise import make_promise, percent, promise_sentence
+from blemish.calibration.cost import cost_curve
+from blemish.calibration.promise import make_promise, percent, promise_of, promise_sentence
 from blemish.calibration.rules import check_rules
 from blemish.calibration.settings import CalibrationSettings
 from blemish.errors import CalibrationError
-from blemish.schema import Calibration, Condition, Promise, RegionSettings, Rule, Zone
+from blemish.schema import Calibration, Condition, RegionSettings, Rule, Zone
 
 
 def calibrate(
@@ -27,39 +28,57 @@ def calibrate(
     rules: Sequence[Rule] = (),
     zone: Zone | None = None,
     conditions: Sequence[Condition] = (),
+    defective_scores: ArrayLike | None = None,
 ) -> Calibration:
     """A calibration from good images that the scoring model did not see.
 
     `good_map_maxima` is the largest value of each image's anomaly map; with a zone, both arrays are taken inside it.
-    Both thresholds are order statistics with the same rank, so that the wanted rate holds for each. Where the images
-    are too few for the wanted rate, the thresholds are the largest good values.
+    Image and pixel threshold are order statistics of the same rank, so that the wanted rate holds for each. Where the
+    images are too few for the wanted rate, the thresholds are the largest good values. `defective_scores` are used for
+    nothing but the choice by costs.
     """
     settings = settings or CalibrationSettings()
     check_rules(rules, mm_per_px)
     scores = _checked("scores", good_scores)
     maxima = _checked("map maxima", good_map_maxima)
-    if len(scores) != len(maxima):
+    num_good = len(scores)
+    if num_good != len(maxima):
         raise CalibrationError(
-            f"Found {len(scores)} good scores but {len(maxima)} map maxima; give one of each per image."
+            f"Found {num_good} good scores but {len(maxima)} map maxima; give one per image of each."
         )
     if scores[0] == scores[-1]:
         raise CalibrationError(
-            f"All {len(scores)} good images score {scores[0]:g}, so no threshold can be set. "
+            f"All {num_good} good images score {scores[0]:g}, so no threshold can be set. "
             "Look for copies of one image among them, or use another detector."
         )
-    promise = make_promise(len(scores), settings.false_reject, settings.confidence)
+    curve = None
+    if settings.costs is None:
+        promise = make_promise(num_good, settings.false_reject, settings.confidence)
+        image_threshold = _over_which(scores, promise.num_over)
+    else:
+        curve = cost_curve(
+            scores,
+            settings.costs,
+            defective_scores=defective_scores,
+            assumed_shift=settings.assumed_shift,
+            confidence=settings.confidence,
+        )
+        image_threshold = curve.best_threshold
+        num_over = int((scores > image_threshold).sum())
+        promise = promise_of(
+            num_good, num_over, settings.false_reject, settings.confidence, num_candidates=num_good + 1
+        )
     if settings.strict and not promise.is_kept:
         raise CalibrationError(
-            f"{promise_sentence(promise)} Add {promise.num_needed - promise.num_good:,} good images, "
-            f"or ask for a false reject rate of {percent(promise.rate)} or more."
+            f"{promise_sentence(promise)} Add good images, or ask for a false reject rate of "
+            f"{percent(promise.rate)} or more."
         )
-    image_threshold = _threshold(scores, promise)
-    pixel_threshold = _threshold(maxima, promise)
     review_promise = None
     review_threshold = None
     if settings.review_rate is not None:
-        review_promise = make_promise(len(scores), settings.review_rate, settings.confidence)
-        review_threshold = _threshold(scores, review_promise)
+        review_promise = make_promise(num_good, settings.review_rate, settings.confidence)
+        review_threshold = min(image_threshold, _over_which(scores, review_promise.num_over))
+    pixel_threshold = _over_which(maxima, promise.num_over)
     return Calibration(
         graph_sha256=graph_sha256,
         method=method,
@@ -75,11 +94,14 @@ def calibrate(
         mm_per_px=mm_per_px,
         rules=tuple(rules),
         zone=zone,
+        cost_curve=curve,
         conditions=tuple(conditions),
     )
 
 
-def recalibrate(calibration: Calibration, settings: CalibrationSettings) -> Calibration:
+def recalibrate(
+    calibration: Calibration, settings: CalibrationSettings, *, defective_scores: ArrayLike | None = None
+) -> Calibration:
     """The same good images under other wishes: new thresholds, with zone, rules, scale and regions kept."""
     new = calibrate(
         calibration.good_scores,
@@ -91,10 +113,22 @@ def recalibrate(calibration: Calibration, settings: CalibrationSettings) -> Cali
         rules=calibration.rules,
         zone=calibration.zone,
         conditions=calibration.conditions,
+        defective_scores=defective_scores,
     )
-    return dataclasses.replace(
-        new, regions=dataclasses.replace(calibration.regions, grow_threshold=new.regions.grow_threshold)
-    )
+    regions = dataclasses.replace(calibration.regions, grow_threshold=new.regions.grow_threshold)
+    return dataclasses.replace(new, regions=regions)
+
+
+def suspects(good_scores: ArrayLike) -> list[int]:
+    """Indices of good images that score far above the rest, the highest first.
+
+    A defective part among the good images lifts the thresholds and lets defects escape, so these deserve a look. Far is
+    more than three quartile ranges above the upper quartile (Tukey's outer fence).
+    """
+    scores = np.asarray(good_scores, dtype=np.float64).ravel()
+    lower, upper = np.quantile(scores, (0.25, 0.75))
+    far = np.flatnonzero(scores > upper + 3 * (upper - lower))
+    return [int(index) for index in far[np.argsort(-scores[far], kind="stable")]]
 
 
 def check_graph(calibration: Calibration, graph_sha256: str) -> None:
@@ -120,8 +154,9 @@ def _checked(what: str, values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _threshold(values: NDArray[np.float64], promise: Promise) -> float:
-    return float(values[len(values) - 1 - promise.num_over])
+def _over_which(values: NDArray[np.float64], num_over: int) -> float:
+    """The threshold that leaves at most `num_over` of the sorted values over it."""
+    return float(values[max(0, len(values) - 1 - num_over)])
 
 
 def _display_spread(scores: NDArray[np.float64], threshold: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from blemish.errors import CalibrationError
+from blemish.metrics.intervals import beta_cdf, beta_quantile
 from blemish.schema import Promise
 
 
@@ -19,18 +20,7 @@ def supported_rate(num_good: int, num_over: int, confidence: float) -> float:
     >>> round(supported_rate(209, 0, 0.95), 4)
     0.0142
     """
-    if num_over >= num_good:
-        return 1.0
-    if num_over == 0:
-        return -math.expm1(math.log1p(-confidence) / num_good)
-    low, high = num_over / num_good, 1.0
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        if _binomial_cdf(num_over, num_good, middle) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return high
+    return 1.0 if num_over >= num_good else beta_quantile(confidence, num_over + 1, num_good - num_over)
 
 
 def images_needed(rate: float, confidence: float) -> int:
@@ -45,8 +35,10 @@ def images_needed(rate: float, confidence: float) -> int:
 
 def make_promise(num_good: int, wanted_rate: float, confidence: float) -> Promise:
     """The promise with the lowest threshold that supports the wanted rate, or else that of the largest good score."""
+    if num_good < 1:
+        raise CalibrationError("There is no good score; a calibration needs good images that were not used in the fit.")
     num_over = 0
-    while num_over + 1 < num_good and _binomial_cdf(num_over + 1, num_good, wanted_rate) <= 1 - confidence:
+    while num_over + 1 < num_good and beta_cdf(wanted_rate, num_over + 2, num_good - num_over - 1) >= confidence:
         num_over += 1
     return promise_of(num_good, num_over, wanted_rate, confidence)
 
@@ -59,8 +51,6 @@ def promise_of(
     Where data chose among `num_candidates` thresholds, each bound is taken at a confidence (Bonferroni) with which all
     hold at once.
     """
-    if num_good < 1:
-        raise CalibrationError("There is no good score; a calibration needs good images that were not used in the fit.")
     each = 1 - (1 - confidence) / num_candidates
     return Promise(
         wanted_rate=wanted_rate,
@@ -109,16 +99,3 @@ def percent(share: float) -> str:
 
 def _images(number: int) -> str:
     return f"{number:,} good image{'' if number == 1 else 's'}"
-
-
-def _binomial_cdf(successes: int, trials: int, rate: float) -> float:
-    """P(X <= successes) for X binomial, summed in logarithms."""
-    if rate >= 1:
-        return 0.0 if successes < trials else 1.0
-    log_odds = math.log(rate) - math.log1p(-rate)
-    log_term = trials * math.log1p(-rate)
-    total = math.exp(log_term)
-    for count in range(successes):
-        log_term += math.log(trials - count) - math.log(count + 1) + log_odds
-        total += math.exp(log_term)
-    return min(1.0, total)
