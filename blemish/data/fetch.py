@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
 import tarfile
@@ -17,7 +18,8 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -179,11 +181,13 @@ def fetch(
     path = folder / archive.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        was_there = path.exists()
+        if not was_there:
             _download(url, path, archive, _by_hand(dataset, archive, folder), progress)
-        _check_hash(path, archive, progress)
+        _check_hash(path, archive, was_there, progress)
         _unpack(path, target, archive, progress)
-        path.unlink()
+        if not was_there:
+            path.unlink()
     except OSError as error:
         raise OutputError(
             f"{error.filename or folder}: cannot be written ({error.strerror or error}); "
@@ -251,7 +255,13 @@ def _download_rest(url: str, part: Path, archive: Archive, progress: Progress) -
         if total > archive.max_bytes:
             raise DataError(f"{url}: {total} bytes, far more than expected; look at the address")
         with part.open("ab" if goes_on else "wb") as file:
-            while block := answer.read(_BLOCK_BYTES):
+            while True:
+                try:
+                    block = answer.read(_BLOCK_BYTES)
+                except OSError as error:  # of the connection, not of the file
+                    return str(error) or "the connection broke"
+                if not block:
+                    break
                 file.write(block)
                 done += len(block)
                 if done > archive.max_bytes:
@@ -265,7 +275,7 @@ def _start_again(part: Path) -> str:
     return "the file on the server has changed"
 
 
-def _check_hash(path: Path, archive: Archive, progress: Progress) -> None:
+def _check_hash(path: Path, archive: Archive, was_there: bool, progress: Progress) -> None:
     digest = hashlib.new(archive.hash_kind, usedforsecurity=False)
     size, done = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -273,12 +283,15 @@ def _check_hash(path: Path, archive: Archive, progress: Progress) -> None:
             digest.update(block)
             done += len(block)
             progress(f"checking {archive.name}", done, size)
-    if digest.hexdigest() != archive.hash_value:
+    if digest.hexdigest() == archive.hash_value:
+        return
+    if not was_there:
         path.unlink()
-        raise DataError(
-            f"{path}: its {archive.hash_kind} is {digest.hexdigest()}, expected {archive.hash_value}; "
-            "the file was damaged or is another one and has been removed: run the same command again"
-        )
+    remedy = "remove it and" if was_there else "it has been removed:"
+    raise DataError(
+        f"{path}: its {archive.hash_kind} is {digest.hexdigest()}, expected {archive.hash_value}; "
+        f"the file is damaged or another one; {remedy} run the same command again"
+    )
 
 
 def _unpack(path: Path, target: Path, archive: Archive, progress: Progress) -> None:
@@ -286,9 +299,12 @@ def _unpack(path: Path, target: Path, archive: Archive, progress: Progress) -> N
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
     try:
         try:
-            with tarfile.open(path, "r:*") as tar:
-                _unpack_members(tar, beside, path, archive, progress)
-        except (tarfile.TarError, EOFError, ValueError) as error:
+            with path.open("rb") as packed, tarfile.open(fileobj=packed, mode="r:*") as tar:
+                for num_members, num_bytes in _unpack_members(tar, beside, path):
+                    if num_bytes > archive.max_bytes or num_members > _MAX_MEMBERS:
+                        raise DataError(f"{path}: unpacks to far more than expected; it is not used")
+                    progress(f"unpacking {path.name}", packed.tell(), path.stat().st_size)
+        except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, FileExistsError) as error:
             raise DataError(f"{path}: the archive cannot be unpacked ({error}); remove it and fetch again") from error
         inner = beside / target.name  # the archive of a category holds one folder of its name
         with contextlib.suppress(OSError):  # an empty folder may stand in the way
@@ -298,13 +314,13 @@ def _unpack(path: Path, target: Path, archive: Archive, progress: Progress) -> N
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _unpack_members(tar: tarfile.TarFile, folder: Path, path: Path, archive: Archive, progress: Progress) -> None:
+def _unpack_members(tar: tarfile.TarFile, folder: Path, path: Path) -> Iterator[tuple[int, int]]:
+    """Unpacks one member after the other; gives the count of members and bytes before each is written."""
     num_bytes = 0
     for number, member in enumerate(tar, start=1):
         place = _safe_place(folder, member, path)
         num_bytes += member.size
-        if num_bytes > archive.max_bytes or number > _MAX_MEMBERS:
-            raise DataError(f"{path}: unpacks to far more than expected; it is not used")
+        yield number, num_bytes
         if member.isdir():
             place.mkdir(parents=True, exist_ok=True)
         else:
@@ -313,7 +329,6 @@ def _unpack_members(tar: tarfile.TarFile, folder: Path, path: Path, archive: Arc
             assert source is not None  # it is a regular file
             with source, place.open("xb") as file:  # "x": the same name twice is an error
                 shutil.copyfileobj(source, file, _BLOCK_BYTES)
-        progress(f"unpacking {path.name}", number, 0)
 
 
 def _safe_place(folder: Path, member: tarfile.TarInfo, path: Path) -> Path:
