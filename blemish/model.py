@@ -16,6 +16,7 @@ from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
 
 if TYPE_CHECKING:
+    from blemish.data.index import DatasetIndex
     from blemish.inspection.inspector import Inspector
     from blemish.workflow.train import DataSource, Size
 
@@ -41,7 +42,7 @@ class Model:
         return self.inspector.inspect(image)
 
     def evaluate(
-        self, data: str | Path, *, report: str | Path | None = None, progress: Progress = silent
+        self, data: str | Path | DatasetIndex, *, report: str | Path | None = None, progress: Progress = silent
     ) -> Evaluation:
         """The metrics on a labelled data set; with `report`, also a page in that folder."""
         from blemish.outputs.report import write_report

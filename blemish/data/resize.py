@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from blemish.errors import SettingsError
-from blemish.schema import AnomalyMap, Image
+from blemish.schema import AnomalyMap, Image, Mask
 
 RESIZE_RULE = "area"
 """Name of the image rule, as bundles record it."""
@@ -64,3 +64,11 @@ def choose_input_hw(
     aspect = min(math.exp(abs(log_aspect)), max_aspect)
     short, long = (round(side / multiple) * multiple for side in (size, size * aspect))
     return (long, short) if log_aspect > 0 else (short, long)
+
+
+def resize_mask(mask: Mask, hw: tuple[int, int]) -> Mask:
+    """A mask at another size, each pixel that of the nearest in the original."""
+    if mask.shape == hw:
+        return mask
+    resized = cv2.resize(mask.astype(np.uint8), (hw[1], hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, np.bool_)

@@ -1,0 +1,102 @@
+"""Commands about data sets: check, list, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.options import Json
+
+app = typer.Typer(help="Look at data sets before training.", no_args_is_help=True, rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(help="The folder of a data set, or of several.", show_default=False)]
+
+
+@app.command()
+def check(folder: Folder, json: Json = False) -> None:
+    """Tell what is wrong with a data set; exit status 2 where training on it would be meaningless."""
+    from blemish.data.check import blocks_training, check_dataset
+
+    with progress_bars() as progress:
+        findings = check_dataset(folder, progress)
+    if json:
+        print_json(
+            {
+                "trainable": not blocks_training(findings),
+                "findings": [
+                    {
+                        "severity": finding.severity,
+                        "code": finding.code,
+                        "message": finding.message,
+                        "blocks_training": finding.blocks_training,
+                        "paths": [str(path) for path in finding.paths],
+                    }
+                    for finding in findings
+                ],
+            }
+        )
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.severity}: {finding.message}")
+        if not findings:
+            typer.echo(f"{folder}: nothing wrong found")
+    if blocks_training(findings):
+        say("training on this data would be meaningless; mend the errors above first")
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_(folder: Folder, json: Json = False) -> None:
+    """List the data sets in a folder with their layout and counts."""
+    from blemish.data.index import list_categories, open_dataset
+    from blemish.errors import DataError
+    from blemish.schema import DEFECTIVE, GOOD
+
+    roots = list_categories(folder)
+    if not roots:
+        raise DataError(f"{folder}: no data set in this folder; see docs/data.md for the layouts that are known")
+    indexes = [open_dataset(root) for root in roots]
+    rows = [
+        {
+            "name": index.name,
+            "path": str(index.root),
+            "layout": index.layout,
+            "num_train_good": len(index.train_good),
+            "num_test_good": index.count("test", GOOD),
+            "num_test_defective": index.count("test", DEFECTIVE),
+            "defect_types": list(index.defect_types),
+        }
+        for index in indexes
+    ]
+    if json:
+        print_json({"datasets": rows})
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['name']}: {row['layout']}; {row['num_train_good']} good for training, "
+            f"{row['num_test_good']} good and {row['num_test_defective']} defective for the test"
+        )
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="The data set, for example mvtec-ad.", show_default=False)],
+    category: Annotated[str, typer.Option(help="One category of it, for example bottle.")] = "",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to unpack into.")] = Path("."),
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="You have read the licence and keep to it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Download the official archive of a data set, check it and unpack it."""
+    from blemish.data.fetch import fetch as fetch_dataset
+
+    with progress_bars() as progress:
+        fetched = fetch_dataset(name, output, category, accept_license=accept_license, progress=progress)
+    if json:
+        print_json({"path": str(fetched.path), "licence": fetched.licence, "checked_by": fetched.checked_by or None})
+    else:
+        say(f"{fetched.title}: {fetched.path}; licence {fetched.licence}, {fetched.licence_url}")

@@ -1,0 +1,121 @@
+"""Commands that make a bundle: train, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.options import (
+    BackboneName,
+    Confidence,
+    DataFolder,
+    DetectorName,
+    FalseReject,
+    Json,
+    Seed,
+    SettingTexts,
+    SizeText,
+    SkipUnreadable,
+    parse_settings,
+    parse_size,
+)
+from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
+
+
+def train(
+    data: DataFolder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle file to write.", show_default=False)],
+    detector: DetectorName = DEFAULT_DETECTOR,
+    backbone: BackboneName = DEFAULT_BACKBONE,
+    size: SizeText = "256",
+    settings: SettingTexts = None,
+    seed: Seed = 0,
+    calibration: Annotated[
+        Literal["cross", "split"] | None,
+        typer.Option(
+            help="cross: every good image is used, the promise is approximate; split: a part is kept out, it is exact."
+        ),
+    ] = None,
+    false_reject: FalseReject = 0.01,
+    confidence: Confidence = 0.95,
+    skip_unreadable: SkipUnreadable = False,
+    json: Json = False,
+) -> None:
+    """Fit a detector on good images, calibrate it, and write one bundle file."""
+    from blemish import model
+    from blemish.calibration.promise import assumption_sentence, promise_sentence
+
+    with progress_bars() as progress:
+        made = model.train(
+            data,
+            detector=detector,
+            backbone=backbone,
+            size=parse_size(size),
+            settings=parse_settings(settings),
+            seed=seed,
+            calibration=calibration,
+            false_reject=false_reject,
+            confidence=confidence,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+        made.save(output)
+    manifest, thresholds = made.bundle.manifest, made.calibration
+    skipped = manifest.facts.get("skipped", [])
+    if json:
+        print_json(
+            {
+                "bundle": str(output),
+                "bundle_id": made.bundle.bundle_id,
+                "bundle_bytes": output.stat().st_size,
+                "detector": manifest.detector,
+                "input_hw": manifest.input_hw,
+                "num_good": manifest.data.num_calibration,
+                "skipped": skipped,
+                "fit_seconds": manifest.facts["fit_seconds"],
+                "threshold": thresholds.image_threshold,
+                "promise": promise_sentence(thresholds.promise),
+            }
+        )
+        return
+    if skipped:
+        say(f"{len(skipped)} unreadable images were left out: {', '.join(skipped[:5])}")
+    say(
+        f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
+        f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
+    )
+    say(promise_sentence(thresholds.promise))
+    say(assumption_sentence(thresholds.method))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for bundle and report.")] = Path("demo"),
+    json: Json = False,
+) -> None:
+    """Run the main job on real images of solar cells (needs the extra `demo`)."""
+    from blemish import model
+    from blemish.calibration.promise import promise_sentence
+    from blemish.data.solar import open_solar_cells
+
+    index = open_solar_cells()
+    with progress_bars() as progress:
+        made = model.train(index, progress=progress)
+        bundle = made.save(output / "solar-cells.blemish")
+        evaluation = made.evaluate(index, report=output / "report", progress=progress)
+    metrics = evaluation.metrics
+    page = output / "report" / "index.html"
+    if json:
+        print_json({"bundle": str(bundle), "report": str(page), **metrics})
+        return
+    confusion = metrics["confusion_matrix"]
+    say(f"fitted on {made.bundle.manifest.data.num_fit} good solar cells; {promise_sentence(made.calibration.promise)}")
+    say(
+        f"found {confusion['rejected_defective']} of {metrics['num_defective']} defective cells, "
+        f"rejected {confusion['rejected_good']} of {metrics['num_good']} good ones; "
+        f"image AUROC {metrics['image_auroc']:.3f}"
+    )
+    say(f"bundle: {bundle}")
+    say(f"report: {page.resolve()}")

@@ -1,0 +1,68 @@
+"""The command `blemish`: puts the commands together and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from blemish import __version__
+from blemish.cli import data, facts, judge, learn
+from blemish.cli.console import say
+from blemish.errors import BlemishError
+
+EXIT_REJECT, EXIT_USER, EXIT_FAULT = 1, 2, 3
+
+app = typer.Typer(
+    name="blemish",
+    help="Learns what good parts look like from good images only, then finds what is wrong with the next part.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (learn.demo, learn.train, judge.evaluate, judge.inspect, facts.info, facts.detectors, facts.backbones):
+    app.command()(command)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blemish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def callback(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Finds what is wrong with parts, having seen good ones only."""
+
+
+def main() -> None:
+    """Runs the command; exit status 0 done, 1 a reject was met, 2 the user must act, 3 a fault of ours."""
+    try:
+        app()
+    except BlemishError as error:
+        say(f"blemish: {error}")
+        sys.exit(EXIT_USER)
+    except BrokenPipeError:
+        # The reader of standard output went away (blemish ... | head): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("BLEMISH_TRACEBACK"):
+            raise
+        say(
+            f"blemish: a fault in the program: {type(error).__name__}: {error}; "
+            "set BLEMISH_TRACEBACK=1 to see where, and please report it"
+        )
+        sys.exit(EXIT_FAULT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Arguments and options that several commands take, declared once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.errors import SettingsError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+BundleFile = Annotated[Path, typer.Argument(help="A bundle file, made by `blemish train`.", show_default=False)]
+DataFolder = Annotated[
+    Path, typer.Argument(help="A folder of good images, or a data set in a known layout.", show_default=False)
+]
+DetectorName = Annotated[str, typer.Option("--detector", help="See `blemish detectors`.")]
+BackboneName = Annotated[
+    str, typer.Option("--backbone", help="A name from `blemish backbones`, or a description file.")
+]
+SizeText = Annotated[
+    str, typer.Option("--size", help="Shorter side of the input in pixels, or HEIGHTxWIDTH; multiples of 32.")
+]
+SettingTexts = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the detector, key=value; may be given many times.")
+]
+Seed = Annotated[int, typer.Option(help="Same data, settings and seed give the same graph.")]
+FalseReject = Annotated[float, typer.Option(help="Wanted share of good parts that are rejected.")]
+Confidence = Annotated[float, typer.Option(help="Confidence of the promise about that share.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """`256` -> 256, `256x640` -> (256, 640). Raises SettingsError."""
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise SettingsError(f"--size {text}: give a number of pixels, or height and width, for example 256x640")
+    return int(match[1]), int(match[2])
+
+
+def parse_settings(texts: list[str] | None) -> dict[str, str]:
+    """`["key=value"]` -> {"key": "value"}. Raises SettingsError."""
+    settings = {}
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {text}: give key=value, for example --set bank_size=2000")
+        settings[key.strip()] = value.strip()
+    return settings

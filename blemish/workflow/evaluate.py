@@ -1,0 +1,193 @@
+"""Bundle + labelled data set -> evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blemish.bundle.bundle import Bundle
+from blemish.data.decode import read_image, read_mask
+from blemish.data.index import DatasetIndex, open_dataset
+from blemish.data.resize import resize_map, resize_mask
+from blemish.errors import DataError
+from blemish.inspection.inspector import Inspector
+from blemish.metrics.accumulate import PixelAccumulator
+from blemish.metrics.evaluate import image_metrics, operating_point
+from blemish.schema import (
+    DEFECTIVE,
+    GOOD,
+    AnomalyMap,
+    Evaluation,
+    ImageItem,
+    ImageResult,
+    Picture,
+    Progress,
+    Verdict,
+    silent,
+)
+
+GALLERY_SIZE = 8
+"""Pictures kept for each part of the report: escapes, false rejects, hits, accepted good parts."""
+
+
+def evaluate(
+    inspector: Inspector,
+    data: str | Path | DatasetIndex,
+    *,
+    map_hw: tuple[int, int] | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """The metrics of a bundle on the test images of `data`, with pictures for the report.
+
+    Maps are judged at the size of their masks (of the image where there is no mask), or at `map_hw`. Raises DataError
+    where there are no labelled test images of both kinds.
+    """
+    index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
+    items = index.test
+    _require_both(index, items)
+    pixels = PixelAccumulator()
+    verdicts = []
+    for number, item in enumerate(items, start=1):
+        verdict = _inspect(inspector, index, item)
+        _add_pixels(pixels, item, verdict.anomaly_map, verdict.image_hw, map_hw)
+        verdicts.append(replace(verdict, anomaly_map=np.zeros((0, 0), np.float32), reconstruction=None))
+        progress("inspecting test images", number, len(items))
+    metrics = _metrics(items, verdicts, pixels)
+    shown = _gallery(items, verdicts)
+    return Evaluation(
+        metrics=metrics,
+        model=model_facts(inspector.bundle),
+        data=data_facts(index, items, pixels.num_without_mask),
+        results=tuple(_result(item, verdict) for item, verdict in zip(items, verdicts, strict=True)),
+        pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
+    )
+
+
+def model_facts(bundle: Bundle) -> dict[str, Any]:
+    """What a report says of the bundle it judged."""
+    manifest = bundle.manifest
+    return {
+        "bundle_id": bundle.bundle_id,
+        "detector": manifest.detector,
+        "backbone": manifest.backbone.name if manifest.backbone else None,
+        "input_hw": list(manifest.input_hw),
+        "settings": manifest.settings,
+        "seed": manifest.seed,
+        "created": manifest.created,
+        "num_fit": manifest.data.num_fit,
+        "num_calibration": manifest.data.num_calibration,
+        "calibration": bundle.calibration.method,
+        "fit_seconds": manifest.facts.get("fit_seconds"),
+        "facts": manifest.facts,
+        "versions": manifest.versions,
+    }
+
+
+def data_facts(index: DatasetIndex, items: Sequence[ImageItem], num_without_mask: int) -> dict[str, Any]:
+    """What a report says of the data set it used."""
+    notes = list(index.notes)
+    if num_without_mask:
+        notes.append(
+            f"{num_without_mask} defective images have no mask or an empty one: they count at image level and are "
+            "left out at pixel level."
+        )
+    return {
+        "name": index.name,
+        "layout": index.layout,
+        "fingerprint": index.fingerprint,
+        "num_good": sum(item.label == GOOD for item in items),
+        "num_defective": sum(item.label == DEFECTIVE for item in items),
+        "num_without_mask": num_without_mask,
+        "notes": notes,
+    }
+
+
+def _require_both(index: DatasetIndex, items: Sequence[ImageItem]) -> None:
+    labels = {item.label for item in items}
+    if labels != {GOOD, DEFECTIVE}:
+        found = "no labelled test images" if not labels else "only good" if labels == {GOOD} else "only defective"
+        raise DataError(
+            f"{index.root}: {found} images to test on; an evaluation needs good and defective ones, "
+            "for example in test/good and test/<defect>"
+        )
+
+
+def _inspect(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Verdict:
+    return inspector.inspect_image(read_image(item.path), index.relative(item.path))
+
+
+def _add_pixels(
+    pixels: PixelAccumulator,
+    item: ImageItem,
+    anomaly_map: AnomalyMap,
+    image_hw: tuple[int, int],
+    map_hw: tuple[int, int] | None,
+) -> None:
+    mask = read_mask(item.mask_path) if item.mask_path else None
+    target_hw = map_hw or (mask.shape if mask is not None else image_hw)
+    hw = (target_hw[0], target_hw[1])
+    if mask is not None and mask.shape != hw:
+        mask = resize_mask(mask, hw)
+    pixels.update(resize_map(anomaly_map, hw), mask, int(item.label or GOOD))
+
+
+def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: PixelAccumulator) -> dict[str, Any]:
+    labels = np.array([item.label for item in items])
+    scores = np.array([verdict.score for verdict in verdicts])
+    rejected = np.array([verdict.decision == "reject" for verdict in verdicts])
+    parts: list[dict[str, Any]] = [
+        image_metrics(labels, scores),
+        pixels.compute() if pixels.has_defects else {},
+        operating_point(labels, rejected, [item.defect_type for item in items], scores=scores),
+        {
+            "num_review": sum(verdict.decision == "review" for verdict in verdicts),
+            "milliseconds": float(np.median([verdict.milliseconds for verdict in verdicts])),
+        },
+    ]
+    merged: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for part in parts:
+        intervals.update(part.get("intervals", {}))
+        merged.update(part)
+    return {**merged, "intervals": intervals}
+
+
+def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[int]:
+    """Places of the images to show: worst escapes and false rejects, surest hits, then good parts nearest to reject."""
+    groups: list[list[int]] = [[], [], [], []]
+    for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+        is_rejected = verdict.decision == "reject"
+        group = (2 if is_rejected else 0) if item.label == DEFECTIVE else (1 if is_rejected else 3)
+        groups[group].append(place)
+    lowest_first = [0]
+    chosen: list[int] = []
+    for number, places in enumerate(groups):
+        places.sort(key=lambda place: verdicts[place].score, reverse=number not in lowest_first)
+        chosen.extend(places[:GALLERY_SIZE])
+    return chosen
+
+
+def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Picture:
+    image = read_image(item.path)
+    mask = read_mask(item.mask_path) if item.mask_path else None
+    if mask is not None and mask.shape != image.shape[:2]:
+        mask = resize_mask(mask, (image.shape[0], image.shape[1]))
+    return Picture(item, inspector.inspect_image(image, index.relative(item.path)), image, mask)
+
+
+def _result(item: ImageItem, verdict: Verdict) -> ImageResult:
+    return ImageResult(
+        path=verdict.path,
+        label=int(item.label or GOOD),
+        defect_type=item.defect_type,
+        score=verdict.score,
+        decision=verdict.decision,
+        display_score=verdict.display_score,
+        p_value=verdict.p_value,
+        milliseconds=verdict.milliseconds,
+        has_mask=item.mask_path is not None,
+    )
