@@ -13,7 +13,6 @@ import typer
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import BundleFile, DataFolder, Json
 
-
 HEADLINES = (
     "image_auroc",
     "image_ap",
