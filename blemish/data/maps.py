@@ -37,7 +37,8 @@ def read_map(path: Path) -> AnomalyMap:
     values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_gray(path)
     if values.ndim != 2:
         raise ImageError(f"{path}: a map of shape {values.shape}; save it as (height, width)")
-    anomaly_map = np.ascontiguousarray(values, np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused below
+        anomaly_map = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(anomaly_map).all():
         raise ImageError(f"{path}: the map holds values that are not finite; replace them")
     return anomaly_map
