@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blemish.calibration.cost import cost_sentence
-from blemish.calibration.promise import assumption_sentence, percent, promise_sentence
+from blemish.calibration.promise import assumption_sentence, promise_sentence
 from blemish.calibration.rules import describe_rule
 from blemish.schema import Calibration
 
@@ -38,10 +38,3 @@ def score_reason(score: float, calibration: Calibration) -> str:
     if calibration.review_threshold is not None and score > calibration.review_threshold:
         return f"score {score:.4g} is over the review threshold {calibration.review_threshold:.4g}"
     return f"score {score:.4g} is not over the threshold {calibration.image_threshold:.4g}"
-
-
-def rate_in_words(calibration: Calibration) -> str:
-    """The promised false reject rate as a few words for a table."""
-    promise = calibration.promise
-    rate = promise.wanted_rate if promise.is_kept else promise.rate
-    return f"{percent(rate)} at {percent(promise.confidence)} confidence"

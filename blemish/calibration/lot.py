@@ -62,8 +62,8 @@ def lot_sentence(lot: Lot) -> str:
     size = len(lot.is_rejected)
     if lot.num_rejected:
         return (
-            f"{lot.num_rejected:,} of {size:,} parts are rejected; on average at most {lot.expected_false:.2g} of these "
-            f"are good (false discovery rate {100 * lot.false_discovery_rate:.3g} %)."
+            f"{lot.num_rejected:,} of {size:,} parts are rejected; about {lot.expected_false:.2g} of these or fewer "
+            f"should be good (false discovery rate {100 * lot.false_discovery_rate:.3g} %)."
         )
     if lot.fewest_rejects > 1:
         return (
