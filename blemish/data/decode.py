@@ -34,7 +34,8 @@ _BAND_ROWS = 1024
 _HEAD_BYTES = 1 << 18  # enough for the header of all but odd files
 
 # OpenCV's own lines would mix with ours on standard error; what failed is said in our errors.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
+_set_log_level(0)
 
 
 def read_image(path: Path) -> Image:

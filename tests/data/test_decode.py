@@ -108,15 +108,17 @@ def test_a_dark_sixteen_bit_image_stays_dark(tmp_path: Path) -> None:
     assert read_image(saved(tmp_path, data)).max() == 2
 
 
+def float_tiff(pixels: NDArray[np.float32]) -> bytes:
+    return cv2.imencode(".tiff", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
+
+
 def test_floating_point_tiff_lies_between_zero_and_one(tmp_path: Path) -> None:
     pixels = picture().astype(np.float32) / 255
-    data = cv2.imencode(".tiff", pixels[..., ::-1])[1].tobytes()
-    np.testing.assert_array_equal(read_image(saved(tmp_path, data, "part.tif")), picture())
-    gray = cv2.imencode(".tiff", pixels[..., 0])[1].tobytes()
-    np.testing.assert_array_equal(read_image(saved(tmp_path, gray, "gray.tif"))[..., 1], picture()[..., 0])
-    too_large = cv2.imencode(".tiff", pixels * 2)[1].tobytes()
+    np.testing.assert_array_equal(read_image(saved(tmp_path, float_tiff(pixels[..., ::-1]), "part.tif")), picture())
+    gray = read_image(saved(tmp_path, float_tiff(pixels[..., 0]), "gray.tif"))
+    np.testing.assert_array_equal(gray[..., 1], picture()[..., 0])
     with pytest.raises(ImageError, match=r"large\.tif: floating point pixels must lie in \[0, 1\]"):
-        read_image(saved(tmp_path, too_large, "large.tif"))
+        read_image(saved(tmp_path, float_tiff(pixels * 2), "large.tif"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
