@@ -1,23 +1,39 @@
-"""Pixel-level metrics gathered image by image."""
+"""Pixel-level metrics gathered image by image, in memory or, where that is too small, in fine histograms."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import MetricError
-from blemish.metrics.levels import aupro_of, auroc_of, average_precision_of, f1_max_of
+from blemish.metrics.bootstrap import Draws, Summary, percentile_interval, pixel_draws, summarize
+from blemish.metrics.histogram import ScoreHistogram, error_bounds
+from blemish.metrics.levels import Levels, Metric, aupro_of, auroc_of, average_precision_of, f1_max_of, require_both
 from blemish.metrics.overlap import Pixels, pool, split_pixels
 from blemish.schema import GOOD, Mask
+
+AUPRO_LIMITS = {"aupro_30": 0.3, "aupro_05": 0.05, "aupro_01": 0.01}
+
+PIXEL_METRICS: dict[str, Metric] = {
+    "pixel_auroc": auroc_of,
+    "pixel_ap": average_precision_of,
+    "pixel_f1_max": f1_max_of,
+    **{name: partial(aupro_of, limit=limit) for name, limit in AUPRO_LIMITS.items()},
+}
+
+_FOLDED_AT_ONCE = 4_000_000
 
 
 class PixelAccumulator:
     """Takes one anomaly map at a time and computes all pixel-level metrics at the end.
 
-    Maps must have the size of their masks. A defective image without a mask, or with an empty one, says nothing
-    about its pixels: it is counted in `num_without_mask` and left out.
+    Maps must have the size of their masks and are taken as float32. A defective image without a mask, or with an
+    empty one, says nothing about its pixels: it is counted in `num_without_mask` and left out. Metrics are exact as
+    long as the pixels fit into `memory_mb`; beyond that they come from histograms of fixed size (about 200 MB, and
+    20 kB for each image), and their error bounds are given.
 
     >>> pixels = PixelAccumulator()
     >>> pixels.update(np.array([[0.9, 0.2, 0.1]], dtype=np.float32), np.array([[True, False, False]]), label=1)
@@ -25,42 +41,88 @@ class PixelAccumulator:
     1.0
     """
 
-    def __init__(self, *, memory_mb: int = 1024, seed: int = 0, resamples: int = 1000) -> None:
+    def __init__(self, *, memory_mb: int = 2048, seed: int = 0, resamples: int = 1000) -> None:
         self.memory_mb = memory_mb
         self.seed = seed
         self.resamples = resamples
         self.num_without_mask = 0
         self._held: list[Pixels] = []
+        self._histogram: ScoreHistogram | None = None
+        self._summaries: list[Summary] = []
 
-    def update(self, anomaly_map: NDArray[np.generic], mask: Mask | None, label: int) -> None:
+    def update(self, anomaly_map: NDArray[Any], mask: Mask | None, label: int) -> None:
         """Adds one image; the mask of a good image is None or empty."""
         has_defect = mask is not None and bool(np.any(mask))
         if label == GOOD and has_defect:
-            raise MetricError("pixel-level metrics need empty masks for good images; found a good image with a defect")
+            raise MetricError("pixel-level metrics need empty masks for good images; found one that marks a defect")
         if label != GOOD and not has_defect:
             self.num_without_mask += 1
             return
-        self._held.append(split_pixels(anomaly_map, mask, "pixel_auroc"))
+        pixels = split_pixels(np.asarray(anomaly_map, np.float32), mask, "pixel_auroc")
+        self._held.append(pixels)
+        self._summaries.append(summarize(pixels))
+        if self._histogram is None:
+            # What the exact form takes at its peak: good pixels twice, and some arrays over the defective ones.
+            peak = sum(8 * len(image.good) + 60 * len(image.defective) for image in self._held)
+            if peak > self.memory_mb * 1_000_000:
+                self._histogram = ScoreHistogram()
+        self._fold(_FOLDED_AT_ONCE)
+
+    @property
+    def sampling(self) -> tuple[int, int, tuple[int, ...]]:
+        """What decides which images the bootstrap draws: seed, resamples, and the defect regions of each image."""
+        return self.seed, self.resamples, tuple(image.num_regions for image in self._summaries)
 
     @property
     def has_defects(self) -> bool:
-        """Whether pixel-level metrics are defined: at least one image with a defect in its mask has come."""
-        return any(image.num_regions for image in self._held)
+        """Whether an image with a defect in its mask has come: pixel-level metrics are not defined without."""
+        return any(image.num_regions for image in self._summaries)
 
     def compute(self) -> dict[str, Any]:
-        """`pixel_auroc pixel_ap pixel_f1_max aupro_30 aupro_05 aupro_01`, their `intervals`, and counts of images.
+        """`pixel_auroc pixel_ap pixel_f1_max aupro_30 aupro_05 aupro_01`, `intervals`, and how they came about:
+        `num_pixel_images`, `num_without_mask`, `pixel_form` ("exact" or "streaming"), `pixel_error_bounds`.
 
+        Intervals are of 95 %, by the bootstrap over images; with fewer than two defective images there are none.
         Raises `MetricError` where there is no defective or no good pixel.
         """
-        levels = pool(self._held, "pixel_auroc")
+        levels = self._levels()
+        exact = {name: float(metric(levels)) for name, metric in PIXEL_METRICS.items()}
+        is_streaming = self._histogram is not None and self._histogram.shift > 0
+        intervals = {}
+        if sum(image.num_regions > 0 for image in self._summaries) > 1:
+            intervals = {name: percentile_interval(draws) for name, draws in self._draws(exact).items()}
         return {
-            "pixel_auroc": float(auroc_of(levels)),
-            "pixel_ap": float(average_precision_of(levels)),
-            "pixel_f1_max": float(f1_max_of(levels)),
-            "aupro_30": float(aupro_of(levels, 0.3)),
-            "aupro_05": float(aupro_of(levels, 0.05)),
-            "aupro_01": float(aupro_of(levels, 0.01)),
-            "num_pixel_images": len(self._held),
+            **exact,
+            "num_pixel_images": len(self._summaries),
             "num_without_mask": self.num_without_mask,
-            "intervals": {},
+            "pixel_form": "streaming" if is_streaming else "exact",
+            "pixel_error_bounds": error_bounds(levels, AUPRO_LIMITS) if is_streaming else dict.fromkeys(exact, 0.0),
+            "intervals": intervals,
         }
+
+    def draws(self) -> Draws:
+        """For each metric its value on each bootstrap sample; one seed and order of images gives the same samples."""
+        levels = self._levels()
+        return self._draws({name: float(metric(levels)) for name, metric in PIXEL_METRICS.items()})
+
+    def _draws(self, exact: dict[str, float]) -> Draws:
+        return pixel_draws(PIXEL_METRICS, self._summaries, exact, self.seed, self.resamples)
+
+    def _levels(self) -> Levels:
+        if self._histogram is None:
+            return pool(self._held, "pixel_auroc")
+        self._fold(0)
+        levels = self._histogram.levels()
+        require_both(int(levels.num_good), len(levels.defective), "pixel_auroc", "pixels")
+        return levels
+
+    def _fold(self, at_most: int) -> None:
+        """Moves pixels from memory into the histogram, if there is one, a few images at a time."""
+        if self._histogram is None or sum(len(image.good) + len(image.defective) for image in self._held) <= at_most:
+            return
+        while self._held:
+            taken = 1
+            while taken < len(self._held) and sum(len(image.good) for image in self._held[:taken]) < _FOLDED_AT_ONCE:
+                taken += 1
+            self._histogram.add(self._held[:taken])
+            del self._held[:taken]

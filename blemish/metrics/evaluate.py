@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from blemish.errors import MetricError
-from blemish.metrics.intervals import clopper_pearson, percentile_interval, resample_counts
-from blemish.metrics.levels import Levels, auroc_of, average_precision_of, checked, f1_max_of, levels_of
+from blemish.metrics.bootstrap import image_draws, percentile_interval
+from blemish.metrics.intervals import auroc_interval, clopper_pearson
+from blemish.metrics.levels import Levels, Metric, auroc_of, average_precision_of, checked, f1_max_of, levels_of
 from blemish.metrics.operating import confusion, separation_ratio
+
+IMAGE_METRICS: dict[str, Metric] = {
+    "image_auroc": auroc_of,
+    "image_ap": average_precision_of,
+    "image_f1_max": f1_max_of,
+}
 
 
 def image_metrics(labels: ArrayLike, scores: ArrayLike, *, seed: int = 0, resamples: int = 1000) -> dict[str, Any]:
@@ -25,23 +34,30 @@ def image_metrics(labels: ArrayLike, scores: ArrayLike, *, seed: int = 0, resamp
     """
     is_defective, values = checked(labels, scores, "image_auroc")
     levels = levels_of(is_defective, values, "image_auroc")
-    draws = _resampled_levels(is_defective, values, seed, resamples)
+    found = {name: float(metric(levels)) for name, metric in IMAGE_METRICS.items()}
+    num_defective = int(np.count_nonzero(is_defective))
+    num_good = len(values) - num_defective
+    intervals = {}
+    if min(num_good, num_defective) > 1:
+        draws = image_draws(IMAGE_METRICS, is_defective, values, seed, resamples)
+        reach = _reach(found["image_auroc"], num_good, num_defective)
+        for name, drawn in draws.items():
+            low, high = percentile_interval(drawn)
+            if name == "image_f1_max":
+                # The best of all thresholds is too good for a new test set, and a bootstrap is as much too good again.
+                low = min(low, 2 * found[name] - high)
+            down, up = reach[name]
+            intervals[name] = [max(0.0, min(low, found[name] - down)), min(1.0, max(high, found[name] + up))]
     try:
         ratio: float | None = separation_ratio(is_defective, values)
     except MetricError:
         ratio = None
     return {
-        "image_auroc": float(auroc_of(levels)),
-        "image_ap": float(average_precision_of(levels)),
-        "image_f1_max": float(f1_max_of(levels)),
+        **found,
         "separation_ratio": ratio,
-        "num_good": int(np.count_nonzero(~is_defective)),
-        "num_defective": int(np.count_nonzero(is_defective)),
-        "intervals": {
-            "image_auroc": percentile_interval(auroc_of(draws)),
-            "image_ap": percentile_interval(average_precision_of(draws)),
-            "image_f1_max": percentile_interval(f1_max_of(draws)),
-        },
+        "num_good": num_good,
+        "num_defective": num_defective,
+        "intervals": intervals,
     }
 
 
@@ -95,27 +111,31 @@ def operating_point(
     }
 
 
-def _resampled_levels(
-    is_defective: NDArray[np.bool_], values: NDArray[np.floating[Any]], seed: int, resamples: int
-) -> Levels:
-    """The rankings of bootstrap samples, drawn apart from good and defective images."""
-    distinct, at = np.unique(values, return_inverse=True)
-    at = len(distinct) - 1 - at
-    rng = np.random.default_rng(seed)
-    counts = []
-    for of_class in (~is_defective, is_defective):
-        drawn = resample_counts(int(of_class.sum()), resamples, rng)
-        # Images in the order of their levels, so that each level sums one stretch of columns.
-        order = np.argsort(at[of_class], kind="stable")
-        summed = np.zeros((resamples, len(drawn[0]) + 1), np.int64)
-        np.cumsum(drawn[:, order], axis=1, out=summed[:, 1:])
-        counts.append(np.diff(summed[:, np.searchsorted(at[of_class][order], np.arange(len(distinct) + 1))], axis=1))
-    good, defective = counts
-    return Levels(
-        defective=defective,
-        good=good,
-        good_above=np.cumsum(good, axis=-1) - good,
-        num_good=good.sum(axis=-1),
-        overlap=np.empty(0),
-        num_regions=np.asarray(0),
+def _reach(auroc: float, num_good: int, num_defective: int) -> dict[str, tuple[float, float]]:
+    """How far down and up each image-level metric may lie for want of images, whatever a bootstrap shows.
+
+    A bootstrap cannot draw what the test set lacks: near a perfect ranking its interval shrinks to nothing. So AUROC
+    goes at least as far as its own interval, and the others as far as that carries them if scores of both classes
+    are two normal distributions of one width.
+    """
+    modelled = [
+        _two_normals(value, num_good, num_defective)
+        for value in (auroc, *auroc_interval(auroc, num_good, num_defective))
+    ]
+    reach = {}
+    for name, metric in IMAGE_METRICS.items():
+        here, low, high = (float(metric(levels)) for levels in modelled)
+        reach[name] = (here - low, high - here)
+    return reach
+
+
+def _two_normals(auroc: float, num_good: int, num_defective: int) -> Levels:
+    """The ranking of two classes whose scores are normally distributed, with one width and the given AUROC."""
+    distance = math.sqrt(2) * NormalDist().inv_cdf(min(max(auroc, 1e-9), 1 - 1e-9))
+    falling = np.linspace(9.0 + max(distance, 0.0), -9.0 + min(distance, 0.0), 2000)
+    good, defective = (
+        np.diff([count * math.erfc((score - center) / math.sqrt(2)) / 2 for score in falling])
+        for count, center in ((num_good, 0.0), (num_defective, distance))
     )
+    above = np.cumsum(good) - good
+    return Levels(defective, good, above, np.asarray(good.sum()), np.empty(0), np.asarray(0))

@@ -1,11 +1,10 @@
-"""How far a measured number can be from the truth: exact binomial limits, the bootstrap over images, DeLong."""
+"""How far a measured rate or AUROC can be from the truth: limits that hold for few images and near 0 and 1."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from statistics import NormalDist
 
 from blemish.errors import MetricError
 
@@ -18,25 +17,34 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """
     if not 0 <= successes <= trials or trials == 0:
         raise MetricError(f"a rate needs at least one trial and no more successes than trials: {successes} of {trials}")
-    if not 0 < confidence < 1:
-        raise MetricError(f"a confidence lies between 0 and 1; found {confidence}")
-    tail = (1 - confidence) / 2
+    tail = _tail(confidence)
     low = beta_quantile(tail, successes, trials - successes + 1) if successes > 0 else 0.0
-    high = beta_quantile(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    high = 1.0 - beta_quantile(tail, trials - successes, successes + 1) if successes < trials else 1.0
     return low, high
+
+
+def auroc_interval(auroc: float, num_good: int, num_defective: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The limits of an AUROC from its value and the counts alone (Newcombe 2006, method 5).
+
+    It keeps its promise near 1, where a bootstrap does not: a perfect ranking of few images is no proof.
+
+    >>> [round(limit, 3) for limit in auroc_interval(1.0, 20, 63)]
+    [0.934, 1.0]
+    """
+    quantile = NormalDist().inv_cdf(1 - _tail(confidence))
+    extra = (num_good + num_defective) / 2 - 1
+
+    def is_likely(truth: float) -> bool:
+        spread = 1 + extra * (1 - truth) / (2 - truth) + extra * truth / (1 + truth)
+        deviation = math.sqrt(truth * (1 - truth) * spread / (num_good * num_defective))
+        return abs(truth - auroc) <= quantile * deviation
+
+    return _edge(is_likely, auroc, 0.0), _edge(is_likely, auroc, 1.0)
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
     """The value below which a beta-distributed number (a, b > 0) lies with the given probability."""
-    low, high = 0.0, 1.0
-    while True:
-        middle = (low + high) / 2
-        if middle in (low, high):
-            return middle
-        if beta_cdf(middle, a, b) < probability:
-            low = middle
-        else:
-            high = middle
+    return _edge(lambda x: beta_cdf(x, a, b) <= probability, 0.0, 1.0)
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -46,31 +54,36 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x > (a + 1) / (a + b + 2):
         return 1.0 - beta_cdf(1 - x, b, a)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    tiny = 1e-300
-    c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1) or tiny)
-    fraction = d
-    for m in range(1, 100_000):
-        for factor in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1.0 / (1.0 + factor * d or tiny)
-            c = 1.0 + factor / c or tiny
-            fraction *= c * d
-        if abs(c * d - 1.0) < 1e-15:
-            break
+    numerator, inverse = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1))
+    fraction, m = inverse, 0
+    step = 0.0
+    while abs(step - 1.0) > 1e-15:
+        m += 1
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        inverse, numerator = 1.0 / (1.0 + even * inverse), 1.0 + even / numerator
+        fraction *= inverse * numerator
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        inverse, numerator = 1.0 / (1.0 + odd * inverse), 1.0 + odd / numerator
+        step = inverse * numerator
+        fraction *= step
     return math.exp(log_front) * fraction / a
 
 
-def resample_counts(num_images: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each image is drawn in each bootstrap sample: (resamples, images), each row adding up to the images."""
-    drawn = rng.integers(0, num_images, (resamples, num_images))
-    drawn += np.arange(resamples)[:, np.newaxis] * num_images
-    return np.bincount(drawn.ravel(), minlength=resamples * num_images).reshape(resamples, num_images)
+def _tail(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise MetricError(f"a confidence lies between 0 and 1; found {confidence}")
+    return (1 - confidence) / 2
 
 
-def percentile_interval(draws: NDArray[np.float64], confidence: float = 0.95) -> list[float]:
-    """The limits between which the middle share of the bootstrap's results lies."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, (tail, 1 - tail))
-    return [float(low), float(high)]
+def _edge(holds: Callable[[float], bool], inside: float, outside: float) -> float:
+    """The last number on the way from `inside` to `outside` at which a condition holds, to the last bit."""
+    if holds(outside):
+        return outside
+    while True:
+        middle = (inside + outside) / 2
+        if middle in (inside, outside):
+            return inside
+        if holds(middle):
+            inside = middle
+        else:
+            outside = middle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -43,6 +44,9 @@ class Levels:
         return self.good_above + self.good
 
 
+Metric: TypeAlias = Callable[[Levels], Result]
+
+
 def rank(good: Values, defective: Values, overlap: Values, num_regions: int = 0) -> Levels:
     """The levels of scores of both classes, each at least one; `good` must be sorted upward."""
     order = np.argsort(defective)[::-1]
@@ -61,8 +65,9 @@ def rank(good: Values, defective: Values, overlap: Values, num_regions: int = 0)
     )
 
 
-def area(levels: Levels, weights: Numbers, limit: float) -> Result:
-    """The area under the curve of summed weights over the false positive rate, up to the limit, divided by it.
+def area_by_level(levels: Levels, limit: float) -> tuple[Values, Values]:
+    """What one sample at each level adds to the area under the curve over the false positive rate, up to the limit:
+    if all good samples of its level came after it, and as it is, tied with them.
 
     The samples of a level enter over the width of the good ones tied with them, so the curve rises there in a
     straight line: this is the trapezoid rule, with linear interpolation at the limit, without the curve being made.
@@ -72,7 +77,12 @@ def area(levels: Levels, weights: Numbers, limit: float) -> Result:
     reach = np.maximum(limit - levels.good_above / num_good, 0.0)
     on_ramp = np.minimum(reach, width)
     ramp = np.divide(on_ramp**2, 2 * width, out=np.zeros_like(width), where=width > 0)
-    return np.asarray(np.sum(weights * (ramp + reach - on_ramp), axis=-1) / limit)
+    return reach, reach - on_ramp + ramp
+
+
+def area(levels: Levels, weights: Numbers, limit: float) -> Result:
+    """The area under the curve of summed weights over the false positive rate, up to the limit, divided by it."""
+    return np.asarray(np.sum(weights * area_by_level(levels, limit)[1], axis=-1) / limit)
 
 
 def auroc_of(levels: Levels) -> Result:

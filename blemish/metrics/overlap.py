@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,18 +44,24 @@ def split_pixels(anomaly_map: NDArray[np.generic], mask: Mask | None, metric: st
     return Pixels(flat[~is_defective.ravel()], flat[positions], 1.0 / areas[regions], len(areas))
 
 
-def pool(pixels: Sequence[Pixels], metric: str) -> Levels:
-    """The levels of the pixels of many images."""
+def pool(pixels: Sequence[Pixels], metric: str, limit: float = 1.0) -> Levels:
+    """The levels of the pixels of many images; they hold up to a pixel false positive rate of `limit`."""
     num_good = sum(len(image.good) for image in pixels)
     require_both(num_good, sum(len(image.defective) for image in pixels), metric, "pixels")
     good = np.concatenate([image.good for image in pixels])
+    if limit < 1:
+        # Only the highest good pixels, up to the limit, count: to sort the others would be most of the work.
+        at_limit = num_good - math.ceil(limit * num_good)
+        good.partition(at_limit)
+        good = good[good >= good[at_limit]]
     good.sort()
-    return rank(
+    levels = rank(
         good,
         np.concatenate([image.defective for image in pixels]),
         np.concatenate([image.overlap for image in pixels]),
         sum(image.num_regions for image in pixels),
     )
+    return replace(levels, num_good=np.asarray(num_good))
 
 
 def aupro(anomaly_maps: Iterable[NDArray[np.generic]], masks: Iterable[Mask | None], limit: float = 0.3) -> float:
@@ -70,4 +77,4 @@ def aupro(anomaly_maps: Iterable[NDArray[np.generic]], masks: Iterable[Mask | No
     if not 0 < limit <= 1:
         raise MetricError(f"aupro needs a limit above 0 and at most 1; found {limit}")
     pixels = [split_pixels(scores, mask, "aupro") for scores, mask in zip(anomaly_maps, masks, strict=True)]
-    return float(aupro_of(pool(pixels, "aupro"), limit))
+    return float(aupro_of(pool(pixels, "aupro", limit), limit))
