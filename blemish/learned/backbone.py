@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from blemish.errors import BackboneError, SettingsError
 from blemish.graph.read import AddStep, ClipStep, ConvStep, ReadGraph, read_convolutions
 from blemish.schema import Backbone
 
@@ -75,6 +76,30 @@ def _clip(values: Tensor, step: ClipStep) -> Tensor:
     if (step.low, step.high) == (0.0, math.inf):
         return F.relu(values)
     return F.hardtanh(values, step.low, step.high)
+
+
+def usual_layers(backbone: Backbone, strides: Sequence[int] = (4, 8, 16)) -> tuple[str, ...]:
+    """The last layer of each of the strides, as far as the backbone has them; all of its strides' last if it has none.
+
+    Raises `BackboneError` for a backbone without layers.
+    """
+    last = {layer.stride: layer.name for layer in backbone.layers}
+    if not last:
+        raise BackboneError(f"backbone {backbone.name}: its description names no layers: add those to be used")
+    wanted = [stride for stride in strides if stride in last] or sorted(last)
+    return tuple(last[stride] for stride in wanted)
+
+
+def checked_layers(backbone: Backbone, layers: Sequence[str]) -> tuple[str, ...]:
+    """The asked layers, the finest first, or the usual ones where none are asked for.
+
+    Raises `SettingsError` for layers that the backbone has not.
+    """
+    known = {layer.name: layer.stride for layer in backbone.layers}
+    for name in layers:
+        if name not in known:
+            raise SettingsError(f"backbone {backbone.name} has no layer '{name}': choose of {', '.join(known)}")
+    return tuple(sorted(layers, key=lambda name: known[name])) if layers else usual_layers(backbone)
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

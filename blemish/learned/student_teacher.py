@@ -1,0 +1,82 @@
+"""Student and teacher: a network of the backbone's form learns its features on good parts, and only there.
+
+Feature pyramid matching of Wang et al., BMVC 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from blemish.detectors.base import DetectorInfo
+from blemish.learned.backbone import checked_layers, fresh_like
+from blemish.learned.distillation import DistillationSettings, fit_distilled
+from blemish.schema import Backbone, Fit, Image, Progress
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Settings(DistillationSettings):
+    """Settings of `student_teacher`."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 40
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+
+
+INFO = DetectorInfo(
+    name="student_teacher",
+    summary="a student learns a frozen backbone's features on good parts; where it fails is a defect",
+    paper="Wang et al., Student-Teacher Feature Pyramid Matching for Anomaly Detection, BMVC 2021",
+    settings=Settings,
+    needs_backbone=True,
+    needs_torch=True,
+    min_images=2,
+    is_order_free=False,
+    calibration="split",
+)
+
+
+class Student(nn.Module):
+    """A network of the backbone's form, from random weights, that sees the pixels alone."""
+
+    def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.network = fresh_like(backbone, layers)
+        self.heads = nn.ModuleList(
+            nn.Conv2d(backbone.layer(name).channels, backbone.layer(name).channels, 1) for name in layers
+        )
+
+    def forward(self, pixels: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
+        return [cast(Tensor, head(value)) for head, value in zip(self.heads, self.network(pixels), strict=True)]
+
+
+def fit(
+    images: Sequence[Image],
+    settings: Settings,
+    *,
+    backbone: Backbone | None,
+    seed: int,
+    folds: Sequence[NDArray[np.intp]],
+    progress: Progress,
+) -> Fit:
+    """See `blemish.detectors.base.FitFunction`."""
+
+    def student(_: object) -> Student:
+        assert backbone is not None
+        return Student(backbone, checked_layers(backbone, settings.layers))
+
+    return fit_distilled(
+        student,
+        images,
+        settings,
+        name=INFO.name,
+        backbone=backbone,
+        seed=seed,
+        folds=folds,
+        progress=progress,
+    )
