@@ -11,8 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from blemish.data.augment import Augmentation, augment
+from blemish.graph.grid import cell_grid
 from blemish.learned.export import export_graph
-from blemish.schema import Fit, HeldOut, Image, Reduction
+from blemish.learned.reading import MapReader, OneGraph, raw_maps
+from blemish.learned.training import Learner, Prepare, Sample, Samples, TrainingSettings, train
+from blemish.schema import Fit, HeldOut, Image, Progress, Reduction
 
 BATCH = 8
 
@@ -49,6 +53,37 @@ def fit_learned(
             maps[fold], scores[fold] = run_module(fold_made.graph, [images[int(index)] for index in fold])
         held_out = HeldOut(scores, maps)
     return Fit(export_graph(made.graph, height, width), made.facts, reduction, held_out)
+
+
+def fit_reconstruction(
+    images: Sequence[Image],
+    settings: TrainingSettings,
+    build: Callable[[], Learner],
+    prepare: Prepare,
+    *,
+    name: str,
+    sigma: float,
+    seed: int,
+    folds: Sequence[NDArray[np.intp]],
+    progress: Progress,
+) -> Fit:
+    """The `Fit` of a learner whose raw maps have the image's size; the score is the largest value of the map."""
+    input_hw = images[0].shape[:2]
+    reduction = Reduction("max")
+
+    def make(some: Sequence[Image], training_name: str) -> Made:
+        trained = train(build, Samples(some, prepare), settings, name=training_name, seed=seed, progress=progress)
+        reader = MapReader(cell_grid(input_hw, 1), input_hw, sigma=sigma, reduction=reduction)
+        reader.learn_usual(raw_maps(trained.learner, some))
+        return Made(OneGraph(trained.learner, reader), trained.facts)
+
+    return fit_learned(make, images, name=name, reduction=reduction, folds=folds)
+
+
+def prepare_augmented(augmentation: Augmentation, index: int, image: Image, rng: np.random.Generator) -> Sample:
+    """An augmented good image, to be redrawn as it is."""
+    changed = augment(image, rng, augmentation)
+    return Sample(changed, changed, np.zeros(changed.shape[:2], bool))
 
 
 def run_module(graph: nn.Module, images: Sequence[Image]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -185,7 +185,8 @@ class _Module(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         with self.trainer.precision_plugin.forward_context():
             good, damaged = (self._scores(images) for images in (self._good, self._damaged))
-        self.log("separation_ratio", damaged / max(good, 1e-12), rank_zero_only=True)
+        ratio = float((damaged / good.clamp_min(1e-12)).mean())
+        self.log("separation_ratio", ratio, rank_zero_only=True)
 
     def on_train_epoch_end(self) -> None:
         metrics = {key: float(value) for key, value in self.trainer.callback_metrics.items()}
@@ -219,15 +220,16 @@ class _Module(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["training"]["history"])
 
-    def _scores(self, images: Tensor) -> float:
-        """The mean over images of the largest value of the lightly smoothed raw anomaly map."""
-        maps = []
+    def _scores(self, images: Tensor) -> Tensor:
+        """For each kind of raw map, the mean over the images of the lightly smoothed map's largest value."""
+        largest = []
         with torch.no_grad():
             for part in torch.split(images.to(self.device), 8):
                 raw = self.learner.read(part)[0].float()
-                smooth = functional.avg_pool2d(raw[:, None], min(5, *raw.shape[1:]), stride=1)
-                maps.append(smooth.flatten(1).amax(1))
-        return float(torch.cat(maps).mean())
+                kinds = raw if raw.ndim == 4 else raw[:, None]
+                smooth = functional.avg_pool2d(kinds, min(5, *raw.shape[-2:]), stride=1)
+                largest.append(smooth.flatten(2).amax(2))
+        return torch.cat(largest).mean(0)
 
     def _report(self, finished: int = 0) -> None:
         if self.trainer.is_global_zero:

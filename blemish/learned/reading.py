@@ -23,8 +23,10 @@ BATCH = 8
 class MapReader(nn.Module):
     """Brings a raw map on the grid `source` to the input's size, smoothed by `sigma` pixels, and reads it.
 
-    Each position is compared with what is usual there (`learn_usual`; until then with 0 and 1); the score is the map's
-    reduction. Resampling and smoothing are linear along rows and columns: two matrix products.
+    Raw maps are [batch, height, width], or [batch, kinds, height, width] for several kinds of error. Each position of
+    each kind is compared with what is usual there (`learn_usual`; until then with 0 and 1); the anomaly map is the mean
+    over the kinds, the score the map's reduction. Resampling and smoothing are linear along rows and columns: two
+    matrix products.
     """
 
     rows: Tensor
@@ -52,6 +54,8 @@ class MapReader(nn.Module):
 
     def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         anomaly_map = (self.smooth(raw) - self.center) / self.scale
+        if anomaly_map.ndim == 4:
+            anomaly_map = anomaly_map.mean(1)
         if self.reduction.kind == "max":
             return anomaly_map, anomaly_map.flatten(1).amax(1)
         return anomaly_map, anomaly_map.flatten(1).topk(self.reduction.count, dim=1).values.mean(1)
@@ -62,8 +66,7 @@ class MapReader(nn.Module):
         The variance of a position leans on the mean variance of all: a few images tell little about one position.
         """
         count = 0
-        total = torch.zeros_like(self.center, dtype=torch.float64)
-        squares = torch.zeros_like(total)
+        total, squares = torch.zeros(()), torch.zeros(())
         with torch.no_grad():
             for raw in raw_maps:
                 smooth = self.smooth(raw).double()
@@ -72,11 +75,12 @@ class MapReader(nn.Module):
                 squares = squares + smooth.square().sum(0)
             mean = total / count
             variance = (squares / count - mean.square()).clamp_min(0)
-            overall = variance.mean()
+            overall = variance.mean((-2, -1), keepdim=True)
             leaning = (count * variance + PRIOR_IMAGES * overall) / (count + PRIOR_IMAGES)
-            floor = 1e-6 + 1e-3 * float(mean.abs().mean())
-            self.center.copy_(mean)
-            self.scale.copy_(leaning.sqrt().clamp_min(floor))
+            # Constant images have no error to scale by.
+            floor = 1e-6 + 1e-3 * mean.abs().mean((-2, -1), keepdim=True)
+            self.center = mean.float()
+            self.scale = torch.maximum(leaning.sqrt(), floor).float()
 
 
 PRIOR_IMAGES = 10
