@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blemish.calibration.cost import cost_curve
-from blemish.calibration.promise import make_promise, percent, promise_of, promise_sentence
+from blemish.calibration.promise import make_promise, percent, promise_of
 from blemish.calibration.rules import check_rules
 from blemish.calibration.settings import CalibrationSettings
-from blemish.errors import CalibrationError
+from blemish.errors import CalibrationError, SettingsError
 from blemish.schema import Calibration, Condition, RegionSettings, Rule, Zone
 
 
@@ -38,18 +39,18 @@ def calibrate(
     nothing but the choice by costs.
     """
     settings = settings or CalibrationSettings()
+    if mm_per_px is not None and not 0 < mm_per_px < math.inf:
+        raise SettingsError(f"mm_per_px is larger than 0, for example 0.05, not {mm_per_px:g}")
     check_rules(rules, mm_per_px)
     scores = _checked("scores", good_scores)
     maxima = _checked("map maxima", good_map_maxima)
     num_good = len(scores)
     if num_good != len(maxima):
-        raise CalibrationError(
-            f"Found {num_good} good scores but {len(maxima)} map maxima; give one per image of each."
-        )
+        raise CalibrationError(f"{num_good} good scores but {len(maxima)} map maxima; give one per image of each")
     if scores[0] == scores[-1]:
         raise CalibrationError(
-            f"All {num_good} good images score {scores[0]:g}, so no threshold can be set. "
-            "Look for copies of one image among them, or use another detector."
+            f"all {num_good} good images score {scores[0]:g}, so no threshold can be set; "
+            "look for copies of one image among them, or use another detector"
         )
     curve = None
     if settings.costs is None:
@@ -70,8 +71,9 @@ def calibrate(
         )
     if settings.strict and not promise.is_kept:
         raise CalibrationError(
-            f"{promise_sentence(promise)} Add good images, or ask for a false reject rate of "
-            f"{percent(promise.rate)} or more."
+            f"{promise.num_good} good images support a false reject rate of {percent(promise.rate)} at "
+            f"{percent(promise.confidence)} confidence, not {percent(promise.wanted_rate)}, which needs "
+            f"{promise.num_needed:,} images; add images or ask for a higher rate"
         )
     review_promise = None
     review_threshold = None
@@ -135,8 +137,8 @@ def check_graph(calibration: Calibration, graph_sha256: str) -> None:
     """Raises where a calibration belongs to another graph."""
     if calibration.graph_sha256 != graph_sha256:
         raise CalibrationError(
-            f"The calibration belongs to graph {calibration.graph_sha256[:12]}, but this is graph {graph_sha256[:12]}. "
-            "Calibrate this graph with its own good images."
+            f"the calibration belongs to graph {calibration.graph_sha256[:12]}, but this is graph {graph_sha256[:12]}; "
+            "calibrate this graph with its own good images"
         )
 
 
@@ -145,12 +147,10 @@ def _checked(what: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.sort(np.asarray(values, dtype=np.float64).ravel())
     if len(array) < 2:
         raise CalibrationError(
-            f"Found {len(array)} good {what}; a calibration needs at least 2 good images, and 20 or more to be of use."
+            f"{len(array)} good {what}; a calibration needs at least 2 good images, and 20 or more to be of use"
         )
     if not np.isfinite(array).all():
-        raise CalibrationError(
-            f"{int((~np.isfinite(array)).sum())} of {len(array)} good {what} are not finite numbers."
-        )
+        raise CalibrationError(f"{int((~np.isfinite(array)).sum())} of {len(array)} good {what} are not finite numbers")
     return array
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,8 +48,8 @@ def cost_curve(
     shown = np.unique(np.append(np.linspace(0, len(thresholds) - 1, NUM_POINTS).round().astype(np.intp), best))
     # Each rate may leave its limits with half of the risk, so that both stay within with the whole confidence.
     each = (1 + confidence) / 2
-    rejects = np.array([clopper_pearson(int(num_over[point]), len(good), each) for point in shown])
-    escapes = np.array([clopper_pearson(int(num_under[point]), len(defective), each) for point in shown])
+    rejects = np.array([_limits(int(num_over[point]), len(good), each) for point in shown])
+    escapes = np.array([_limits(int(num_under[point]), len(defective), each) for point in shown])
     bounds = weight_reject * rejects + weight_escape * escapes
     return CostCurve(
         costs=costs,
@@ -81,6 +83,12 @@ def cost_sentence(curve: CostCurve) -> str:
     return f"{sentence} The escape rate is measured on {number}."
 
 
+@lru_cache(maxsize=4096)
+def _limits(successes: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Neighboring points and later curves of as many images ask for the same limits."""
+    return clopper_pearson(successes, trials, confidence)
+
+
 def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """One threshold for each way to cut the scores, midway between neighbors; the last rejects none of them.
 
@@ -95,7 +103,7 @@ def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def _checked(what: str, scores: ArrayLike) -> NDArray[np.float64]:
     array = np.sort(np.asarray(scores, dtype=np.float64).ravel())
     if not len(array):
-        raise CalibrationError(f"There is no {what} score to weigh costs with.")
+        raise CalibrationError(f"no {what} score to weigh costs with; give at least one")
     if not np.isfinite(array).all():
-        raise CalibrationError(f"{int((~np.isfinite(array)).sum())} {what} scores are not finite numbers.")
+        raise CalibrationError(f"{int((~np.isfinite(array)).sum())} {what} scores are not finite numbers")
     return array

@@ -46,9 +46,9 @@ class DriftSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarm < 1:
-            raise SettingsError(f"false_alarm is a share between 0 and 1, not {self.false_alarm:g}.")
+            raise SettingsError(f"false_alarm is a share between 0 and 1, not {self.false_alarm:g}")
         if not 0 <= self.defect_rate < 0.5:
-            raise SettingsError(f"defect_rate of the drift watch is from 0 to under 0.5, not {self.defect_rate:g}.")
+            raise SettingsError(f"defect_rate of the drift watch is from 0 to under 0.5, not {self.defect_rate:g}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class DriftReport:
 def start_drift(conditions: Sequence[Condition], *, seed: int = 0) -> DriftState:
     """The state of a new watch; `seed` draws the order of equal values and has no other effect."""
     if not conditions:
-        raise CalibrationError("The calibration holds no conditions, so drift cannot be watched. Calibrate again.")
+        raise CalibrationError("the calibration holds no conditions, so drift cannot be watched; calibrate again")
     return DriftState(
         num_parts=0,
         counts=tuple((0,) * (len(condition.values) + 1) for condition in conditions),
@@ -103,7 +103,7 @@ class DriftMonitor:
     ) -> None:
         state = state or start_drift(conditions)
         if [len(counts) for counts in state.counts] != [len(condition.values) + 1 for condition in conditions]:
-            raise CalibrationError("The saved drift watch belongs to another calibration; begin a new one.")
+            raise CalibrationError("the saved drift watch belongs to another calibration; begin a new one")
         self._conditions = tuple(conditions)
         self._settings = settings or DriftSettings()
         self._log_bets = log_bets(self._settings.defect_rate)
@@ -156,7 +156,7 @@ class DriftMonitor:
     def _rank(self, index: int, value: float) -> float:
         """The p-value of a value among the good images and all earlier parts, small for large values."""
         if not math.isfinite(value):
-            raise CalibrationError(f"The {self._conditions[index].name} of a part is {value}; check the picture.")
+            raise CalibrationError(f"the {self._conditions[index].name} of a part is {value}; check the picture")
         tie, share = (_uniform(self._seed, index, -1 - 2 * self._num_parts - offset) for offset in (0, 1))
         place = bisect_left(self._good[index], (value, tie))
         counts = self._counts[index]

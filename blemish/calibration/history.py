@@ -26,7 +26,7 @@ def restore_calibration(
     """
     if not 1 <= number <= len(history):
         known = f"numbers 1 to {len(history)}" if history else "none yet"
-        raise CalibrationError(f"There is no calibration number {number} in the history ({known}).")
+        raise CalibrationError(f"no calibration number {number} in the history ({known})")
     old = history[number - 1]
     restored = dataclasses.replace(old, created=created, by=by, reason=reason or f"restored number {number}")
     return replace_calibration(present, restored, history)

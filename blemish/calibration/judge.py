@@ -12,7 +12,7 @@ from blemish.schema import Calibration, Decision, Judgement
 def judge(score: float, calibration: Calibration) -> Judgement:
     """The decision about a raw anomaly score; a score equal to a threshold is not over it."""
     if math.isnan(score):
-        raise CalibrationError("The anomaly score is not a number; check the picture and the graph.")
+        raise CalibrationError("the anomaly score is not a number; check the picture and the graph")
     return Judgement(
         decision=decide(score, calibration),
         p_value=p_value(score, calibration.good_scores),

@@ -35,9 +35,9 @@ def judge_lot(p_values: Sequence[float], *, num_good: int, false_discovery_rate:
     (False, True, False, True)
     """
     if not 0 < false_discovery_rate < 1:
-        raise SettingsError(f"The false discovery rate is a share between 0 and 1, not {false_discovery_rate:g}.")
+        raise SettingsError(f"the false discovery rate is a share between 0 and 1, not {false_discovery_rate:g}")
     if not p_values:
-        raise CalibrationError("The lot is empty.")
+        raise CalibrationError("the lot is empty; give at least one image")
     size = len(p_values)
     # Rounding must not cost a part whose p-value lies exactly at its limit.
     limits = (false_discovery_rate * rank / size * (1 + 1e-12) for rank in range(1, size + 1))

@@ -36,7 +36,7 @@ def images_needed(rate: float, confidence: float) -> int:
 def make_promise(num_good: int, wanted_rate: float, confidence: float) -> Promise:
     """The promise with the lowest threshold that supports the wanted rate, or else that of the largest good score."""
     if num_good < 1:
-        raise CalibrationError("There is no good score; a calibration needs good images that were not used in the fit.")
+        raise CalibrationError("no good score; a calibration needs good images that were not used in the fit")
     num_over = 0
     while num_over + 1 < num_good and beta_cdf(wanted_rate, num_over + 2, num_good - num_over - 1) >= confidence:
         num_over += 1

@@ -59,17 +59,17 @@ def describe_rule(rule: Rule) -> str:
 
 
 def check_rules(rules: Iterable[Rule], mm_per_px: float | None) -> None:
-    """Raises where a rule cannot be judged: in millimetres without a scale, or with a unit that does not fit."""
+    """Raises where a rule cannot be judged: in millimeters without a scale, or with a unit that does not fit."""
     for rule in rules:
         if rule.measure is not None and rule.unit not in _UNITS[rule.measure]:
             raise SettingsError(
-                f"A rule about {rule.measure} cannot be in {rule.unit or 'no unit'!r}; "
-                f"use {' or '.join(_UNITS[rule.measure]) or 'no unit'}."
+                f"a rule about {rule.measure} cannot be in {rule.unit or 'no unit'!r}; "
+                f"use {' or '.join(_UNITS[rule.measure]) or 'no unit'}"
             )
         if rule.unit.startswith("mm") and mm_per_px is None:
             raise CalibrationError(
-                f'The rule "{describe_rule(rule)}" is in millimetres, but the scale of the images is not known. '
-                "Give it with --mm-per-px, or write the rule in px."
+                f'the rule "{describe_rule(rule)}" is in millimeters, but the scale of the images is not known; '
+                "give it with --mm-per-px, or write the rule in px"
             )
 
 
@@ -77,8 +77,8 @@ def _parse(text: str) -> Rule:
     found = _RULE.fullmatch(text.replace("²", "2").lower())
     if found is None:
         raise SettingsError(
-            f'Cannot read the rule "{text}". Write for example "reject scratches longer than 2 mm", '
-            '"ignore spots smaller than 0.1 mm2" or "review regions with peak score over 3.5".'
+            f'cannot read the rule "{text}"; write for example "reject scratches longer than 2 mm", '
+            '"ignore spots smaller than 0.1 mm2" or "review regions with peak score over 3.5"'
         )
     action, shape, words, number, unit = found.groups()
     if words is None:
@@ -86,13 +86,13 @@ def _parse(text: str) -> Rule:
     try:
         limit = float(number)
     except ValueError:
-        raise SettingsError(f'Cannot read the rule "{text}": "{number}" is not a number.') from None
+        raise SettingsError(f'cannot read the rule "{text}": "{number}" is not a number') from None
     measure, comparison = _COMPARISONS[words]
     if measure is None:
         measure = {"mm": "length", "px": "length", "mm2": "area", "px2": "area"}.get(unit)
     if measure is None or unit not in _UNITS[measure] or not limit >= 0:
         raise SettingsError(
-            f'Cannot read the rule "{text}": lengths are in mm or px, areas in mm2 or px2, scores without a unit, '
-            "and no limit is below 0."
+            f'cannot read the rule "{text}": lengths are in mm or px, areas in mm2 or px2, scores without a unit, '
+            "and no limit is below 0"
         )
     return Rule(action, _SHAPES[shape], measure, comparison, limit, unit)  # type: ignore[arg-type]

@@ -28,24 +28,22 @@ class CalibrationSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.false_reject < 1:
-            raise SettingsError(
-                f"false_reject is a share between 0 and 1, for example 0.01, not {self.false_reject:g}."
-            )
+            raise SettingsError(f"false_reject is a share between 0 and 1, for example 0.01, not {self.false_reject:g}")
         if not 0.5 < self.confidence < 1:
             raise SettingsError(
-                f"confidence is a share over 0.5 and under 1, for example 0.95, not {self.confidence:g}."
+                f"confidence is a share over 0.5 and under 1, for example 0.95, not {self.confidence:g}"
             )
         if self.review_rate is not None and not self.false_reject < self.review_rate < 1:
             raise SettingsError(
                 f"review_rate counts rejected and reviewed good parts together, so it lies between false_reject "
-                f"({self.false_reject:g}) and 1, not at {self.review_rate:g}."
+                f"({self.false_reject:g}) and 1, not at {self.review_rate:g}"
             )
         if self.costs is not None:
             if not (self.costs.escape > 0 and self.costs.reject > 0):
                 raise SettingsError(
-                    f"Costs are larger than 0; found escape {self.costs.escape:g} and reject {self.costs.reject:g}."
+                    f"costs are larger than 0; found escape {self.costs.escape:g} and reject {self.costs.reject:g}"
                 )
             if not 0 < self.costs.defect_rate < 1:
-                raise SettingsError(f"defect_rate is a share between 0 and 1, not {self.costs.defect_rate:g}.")
+                raise SettingsError(f"defect_rate is a share between 0 and 1, not {self.costs.defect_rate:g}")
         if not self.assumed_shift > 0:
-            raise SettingsError(f"assumed_shift is larger than 0, not {self.assumed_shift:g}.")
+            raise SettingsError(f"assumed_shift is larger than 0, not {self.assumed_shift:g}")

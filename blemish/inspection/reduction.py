@@ -19,17 +19,17 @@ def reduce_map(anomaly_map: AnomalyMap, reduction: Reduction, zone_mask: Mask | 
     """
     if reduction.kind == "features":
         raise CalibrationError(
-            "This detector's score comes from features of the whole image, so a zone cannot be applied to it. "
-            "Use a detector that scores by its anomaly map, or crop the images."
+            "this detector's score comes from features of the whole image, so a zone cannot be applied to it; "
+            "use a detector that scores by its anomaly map, or crop the images"
         )
     if zone_mask is None:
         values = anomaly_map.ravel()
     else:
         if zone_mask.shape != anomaly_map.shape:
-            raise CalibrationError(f"The zone mask is {zone_mask.shape}, but the anomaly map {anomaly_map.shape}.")
+            raise CalibrationError(f"the zone mask is {zone_mask.shape}, but the anomaly map {anomaly_map.shape}")
         values = anomaly_map[zone_mask]
         if values.size == 0:
-            raise CalibrationError("The zone leaves nothing of the image to look at.")
+            raise CalibrationError("the zone leaves nothing of the image to look at")
     if reduction.kind == "max" or reduction.count == 1:
         return float(values.max())
     count = min(reduction.count, values.size)

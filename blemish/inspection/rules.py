@@ -75,8 +75,8 @@ def _measured(rule: Rule, region: Region) -> float:
     value = values[str(rule.measure), rule.unit]
     if value is None:
         raise CalibrationError(
-            f'The rule "{describe_rule(rule)}" is in millimetres, but the scale of the images is not known. '
-            "Calibrate with --mm-per-px, or write the rule in px."
+            f'the rule "{describe_rule(rule)}" is in millimeters, but the scale of the images is not known; '
+            "calibrate with --mm-per-px, or write the rule in px"
         )
     return value
 

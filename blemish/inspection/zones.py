@@ -14,16 +14,16 @@ from blemish.schema import Mask, Polygon, Zone, ZoneMask
 def zone_from_mask(mask: NDArray[np.generic], image_hw: tuple[int, int]) -> Zone:
     """The zone of a mask image (height, width), non-zero where to look, drawn on an image of `image_hw`."""
     if mask.ndim != 2:
-        raise CalibrationError(f"A zone mask is a gray image; found an array of shape {mask.shape}.")
+        raise CalibrationError(f"a zone mask is a gray image; found an array of shape {mask.shape}")
     if mask.shape != tuple(image_hw):
         raise CalibrationError(
-            f"The zone mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"but the images are {image_hw[1]} x {image_hw[0]}. "
-            "Draw the mask on one of the images, at its full size."
+            f"the zone mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
+            f"but the images are {image_hw[1]} x {image_hw[0]}; "
+            "draw the mask on one of the images, at its full size"
         )
     inside = np.asarray(mask != 0).ravel()
     if not inside.any():
-        raise CalibrationError("The zone mask is black everywhere; paint white where to look.")
+        raise CalibrationError("the zone mask is black everywhere; paint white where to look")
     changes = np.flatnonzero(np.diff(inside.astype(np.int8))) + 1
     bounds = np.concatenate(([0], changes, [inside.size]))
     runs = np.diff(bounds).tolist()
@@ -35,9 +35,9 @@ def check_zone(zone: Zone, image_hw: tuple[int, int]) -> None:
     if zone.mask is not None and zone.mask.image_hw != tuple(image_hw):
         height, width = zone.mask.image_hw
         raise CalibrationError(
-            f"The zone was drawn for images of {width} x {height} pixels, "
-            f"but this image is {image_hw[1]} x {image_hw[0]}. "
-            "Calibrate again with a zone for this size, or use polygons, which fit any size."
+            f"the zone was drawn for images of {width} x {height} pixels, "
+            f"but this image is {image_hw[1]} x {image_hw[0]}; "
+            "calibrate again with a zone for this size, or use polygons, which fit any size"
         )
 
 
@@ -56,7 +56,7 @@ def zone_mask(zone: Zone, map_hw: tuple[int, int]) -> Mask:
     if zone.ignore:
         inside &= ~_filled(zone.ignore, map_hw)
     if not inside.any():
-        raise CalibrationError("The zone leaves nothing of the image to look at; check its polygons and mask.")
+        raise CalibrationError("the zone leaves nothing of the image to look at; check its polygons and mask")
     inside.flags.writeable = False
     return inside
 
@@ -66,7 +66,7 @@ def _decoded(mask: ZoneMask) -> Mask:
     values = np.arange(len(mask.runs)) % 2 == 1
     flat = np.repeat(values, mask.runs)
     if flat.size != height * width:
-        raise CalibrationError(f"The zone mask is damaged: {flat.size} pixels for an image of {width} x {height}.")
+        raise CalibrationError(f"the zone mask is damaged: {flat.size} pixels for an image of {width} x {height}")
     return flat.reshape(height, width)
 
 
