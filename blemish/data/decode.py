@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +33,8 @@ MAX_FILE_BYTES = 2**31 - 1
 """Largest image file; the decoder counts bytes in 32 bits."""
 
 _BAND_ROWS = 1024
+_LARGE_PIXELS = 50_000_000
+_one_large_image = threading.Lock()  # threads that decode ahead shall not fill the memory with large images
 _HEAD_BYTES = 1 << 18  # enough for the header of all but odd files
 
 # OpenCV's own lines would mix with ours on standard error; what failed is said in our errors.
@@ -93,16 +97,31 @@ def read_mask(path: Path) -> Mask:
     one image (as in MVTec LOCO): their union.
     """
     if path.is_dir():
-        parts = [read_mask(part) for part in sorted(path.iterdir()) if part.suffix.lower() in IMAGE_SUFFIXES]
-        if not parts:
-            raise ImageError(f"{path}: the folder holds no mask; put the masks of the image there as PNG files")
-        if len({part.shape for part in parts}) > 1:
-            raise ImageError(f"{path}: the masks in this folder differ in size; make them all as large as the image")
-        return cast(Mask, np.any(parts, axis=0))
+        return np.any([part > 0 for part in read_mask_parts(path)], axis=0)
     pixels, container = _read_pixels(path)
     lowest = 128 if container.format == "JPEG" else np.nextafter(0, 1, dtype=np.float32)
-    brightest = pixels[..., :3].max(axis=2) if pixels.ndim == 3 else pixels
-    return cast(Mask, brightest >= lowest)
+    return cast(Mask, _brightest(pixels) >= lowest)
+
+
+def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
+    """The masks of one image as stored, each (height, width) of whole numbers, from a folder (or from one file).
+
+    In MVTec LOCO the value of a mask's pixels says which kind of defect it is.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(part for part in path.iterdir() if part.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ImageError(f"{path}: the folder holds no mask; put the masks of the image there as PNG files")
+    parts = tuple(_brightest(_read_pixels(file)[0]) for file in files)
+    if len({part.shape for part in parts}) > 1:
+        raise ImageError(f"{path}: the masks in this folder differ in size; make them all as large as the image")
+    return parts
+
+
+def _brightest(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The largest color value of each pixel."""
+    return cast("NDArray[Any]", pixels[..., :3].max(axis=2)) if pixels.ndim == 3 else pixels
 
 
 def read_stored_pixels(path: Path) -> NDArray[Any]:
@@ -166,7 +185,8 @@ def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
     elif container.alpha_at is not None:
         data = _drop_alpha_mark(data, container.alpha_at)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with _one_large_image if container.height * container.width > _LARGE_PIXELS else contextlib.nullcontext():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error}); export the image again as PNG") from error
     if pixels is None:

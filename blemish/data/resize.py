@@ -1,4 +1,4 @@
-"""The two resizing rules of the package, one for images and one for anomaly maps, and the choice of an input size.
+"""The resizing rules of the package, one each for images, anomaly maps and masks, and the choice of an input size.
 
 Training, evaluation, inspection and exported programs all use `resize_image`; nothing else resizes images.
 """

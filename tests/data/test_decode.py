@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from blemish.data import decode
-from blemish.data.decode import MAX_PIXELS, MIN_SIDE, as_image, read_image, read_image_hw, read_mask
+from blemish.data.decode import MAX_PIXELS, MIN_SIDE, as_image, read_image, read_image_hw, read_mask, read_mask_parts
 from blemish.errors import ImageError
 
 LOSSLESS: dict[str, dict[str, Any]] = {
@@ -327,6 +329,27 @@ def test_the_smallest_image_is_read(tmp_path: Path) -> None:
     assert read_image(path).shape == (MIN_SIDE, MIN_SIDE, 3)
 
 
+def test_large_images_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_LARGE_PIXELS", 100)
+    path = saved(tmp_path, SAMPLES["PNG"])
+    decode_really = cv2.imdecode
+    num_now: list[int] = [0]
+    most: list[int] = [0]
+
+    def decode_slowly(*arguments: Any) -> Any:
+        num_now[0] += 1
+        most[0] = max(most[0], num_now[0])
+        time.sleep(0.01)
+        num_now[0] -= 1
+        return decode_really(*arguments)
+
+    monkeypatch.setattr(cv2, "imdecode", decode_slowly)
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(read_image, [path] * 8))
+    assert len(images) == 8
+    assert most == [1]
+
+
 def test_a_file_over_the_byte_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "MAX_FILE_BYTES", 100)
     with pytest.raises(ImageError, match="larger than 2 GB"):
@@ -425,6 +448,10 @@ def test_a_folder_of_masks_is_their_union(tmp_path: Path) -> None:
         saved(tmp_path, encode(PIL.Image.fromarray(mask), "PNG"), name)
     saved(tmp_path, b"not a mask", "readme.txt")
     assert np.argwhere(read_mask(tmp_path)).tolist() == [[2, 3], [4, 5]]
+    parts = read_mask_parts(tmp_path)
+    np.testing.assert_array_equal(parts[0], first)
+    np.testing.assert_array_equal(parts[1], second)
+    np.testing.assert_array_equal(read_mask_parts(tmp_path / "001.png")[0], second)
 
 
 def test_an_empty_folder_and_masks_of_several_sizes_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.data.resize import choose_input_hw, resize_image, resize_map
+from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask
 from blemish.errors import SettingsError
 
 SIDES = st.integers(16, 90)
@@ -39,7 +39,7 @@ def test_shrinking_averages_areas_and_growing_is_linear(h_in: int, w_in: int, h_
     image = np.random.default_rng(h_in * 1000 + w_in).integers(0, 256, (h_in, w_in, 3)).astype(np.uint8)
     rows = (area_weights if h_out <= h_in else linear_weights)(h_in, h_out)
     columns = (area_weights if w_out <= w_in else linear_weights)(w_in, w_out)
-    expected = np.einsum("ab,bcd,ec->aed", rows, image.astype(float), columns)
+    expected = np.einsum("ab,bcd,ec->aed", rows, image.astype(float), columns, optimize=True)
     resized = resize_image(image, (h_out, w_out))
     assert resized.dtype == np.uint8
     assert resized.shape == (h_out, w_out, 3)
@@ -79,6 +79,23 @@ def test_a_resized_map_stays_within_its_values() -> None:
     anomaly_map = np.random.default_rng(0).exponential(size=(8, 8)).astype(np.float32)
     resized = resize_map(anomaly_map, (512, 300))
     assert anomaly_map.min() <= resized.min() <= resized.max() <= anomaly_map.max()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 80), st.integers(1, 80))
+@settings(deadline=None, max_examples=60)
+def test_each_pixel_of_a_resized_mask_is_the_nearest_of_the_original(
+    h_in: int, w_in: int, h_out: int, w_out: int
+) -> None:
+    mask = np.random.default_rng(h_in * 100 + w_in).random((h_in, w_in)) < 0.3
+    rows = ((np.arange(h_out) + 0.5) * h_in / h_out).astype(int)
+    columns = ((np.arange(w_out) + 0.5) * w_in / w_out).astype(int)
+    resized = resize_mask(mask, (h_out, w_out))
+    assert resized.dtype == np.bool_
+    # A center that falls exactly between two pixels may go to either of them.
+    tied_rows = ((np.arange(h_out) * 2 + 1) * h_in) % (2 * h_out) == 0
+    tied_columns = ((np.arange(w_out) * 2 + 1) * w_in) % (2 * w_out) == 0
+    clear = ~tied_rows[:, None] & ~tied_columns[None, :]
+    np.testing.assert_array_equal(resized[clear], mask[np.ix_(rows, columns)][clear])
 
 
 @pytest.mark.parametrize(
