@@ -97,10 +97,10 @@ def read_mask(path: Path) -> Mask:
     one image (as in MVTec LOCO): their union.
     """
     if path.is_dir():
-        return np.any([part > 0 for part in read_mask_parts(path)], axis=0)
+        return cast(Mask, np.any([part > 0 for part in read_mask_parts(path)], axis=0))
     pixels, container = _read_pixels(path)
     lowest = 128 if container.format == "JPEG" else np.nextafter(0, 1, dtype=np.float32)
-    return cast(Mask, _brightest(pixels) >= lowest)
+    return _brightest(pixels) >= lowest
 
 
 def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
