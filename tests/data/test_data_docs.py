@@ -19,7 +19,8 @@ PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 # The code of a finding is the argument after its severity.
 CODES = set(
     re.findall(
-        r'(?:"(?:error|warning)",|_about\(\s*index,)\s*"([a-z_]+)"', Path(check.__file__).read_text(encoding="utf-8")
+        r'(?:Finding\(\s*"(?:error|warning)",|_about\(\s*index,)\s*"([a-z_]+)"',
+        Path(check.__file__).read_text(encoding="utf-8"),
     )
 )
 
