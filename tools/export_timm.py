@@ -52,8 +52,10 @@ class Network:
 
 def load(name: str, layers: Sequence[int], size_hw: tuple[int, int], *, is_pretrained: bool = True) -> Network:
     """The network of timm of this name, reduced to the wanted layers."""
-    import timm
-
+    try:
+        import timm
+    except ImportError as error:
+        raise SystemExit(f"timm cannot be imported ({error}); pip install timm onnxscript") from error
     options: dict[str, Any] = {"features_only": True, "out_indices": tuple(layers)}
     if timm.get_pretrained_cfg(name).to_dict().get("fixed_input_size"):
         options["img_size"] = size_hw
@@ -80,7 +82,7 @@ def describe(network: Network, size_hw: tuple[int, int]) -> list[Layer]:
         if after == before or before not in centers or kernel <= kernels.get(after, 0):
             return
         kernels[after] = kernel
-        centers[after] = centers[before] + before * _center(module, inputs[0].shape[2], output.shape[2])
+        centers[after] = centers[before] + before * _center(module, math.ceil(size_hw[0] / before), output.shape[2])
 
     hooks = [module.register_forward_hook(note) for module in network.module.modules() if isinstance(module, STRIDED)]
     try:
@@ -102,11 +104,11 @@ def describe(network: Network, size_hw: tuple[int, int]) -> list[Layer]:
 
 
 def _center(module: Any, size_in: int, size_out: int) -> float:
-    """The place of the first output's middle among the inputs of a strided module."""
+    """The place of the first output's middle among the inputs of a strided module; sizes are without padding."""
     stride, padding, dilation = _first(module.stride), _first(module.padding), _first(getattr(module, "dilation", 1))
     reach = dilation * (_first(module.kernel_size) - 1)
     if padding == 0:
-        # TensorFlow's SAME padding is added in front of the module or inside of it.
+        # If there is padding, it is TensorFlow's SAME, added in front of the module or inside of it.
         padding = max((size_out - 1) * stride + reach + 1 - size_in, 0) // 2
     return reach / 2 - padding
 
