@@ -18,13 +18,12 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blemish.data.augment import Augmentation, augment
 from blemish.errors import SettingsError
 from blemish.graph.grid import cell_grid, interpolation_matrix
 from blemish.learned.backbone import checked_layers, load_frozen
-from blemish.learned.fitting import Made, fit_learned
+from blemish.learned.fitting import Made, fit_learned, prepare_augmented
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
-from blemish.learned.training import Batch, Learner, Sample, Samples, TrainingSettings, pixels_of, train
+from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, pixels_of, train
 from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 
 Distance = Literal["cosine", "l2"]
@@ -77,7 +76,7 @@ def fit_distilled(
             teacher = Teacher(backbone, layers, some)
             return DistillationLearner(teacher, student(teacher), settings.distance, settings.fusion)
 
-        prepare = functools.partial(_prepare, settings.augmentation)
+        prepare = functools.partial(prepare_augmented, settings.augmentation)
         trained = train(build, Samples(some, prepare), settings, name=training_name, seed=seed, progress=progress)
         learner = cast(DistillationLearner, trained.learner)
         reader = MapReader(learner.grid, (height, width), sigma=settings.sigma, reduction=REDUCTION)
@@ -85,11 +84,6 @@ def fit_distilled(
         return Made(OneGraph(learner, reader), {**trained.facts, "layers": list(layers)})
 
     return fit_learned(make, images, name=name, reduction=REDUCTION, folds=folds)
-
-
-def _prepare(augmentation: Augmentation, index: int, image: Image, rng: np.random.Generator) -> Sample:
-    changed = augment(image, rng, augmentation)
-    return Sample(changed, changed, np.zeros(changed.shape[:2], np.bool_))
 
 
 class Teacher(nn.Module):

@@ -50,7 +50,7 @@ def reconstruction_loss(pixels: Tensor, reconstruction: Tensor, loss: Reconstruc
 
 def _blur(values: Tensor) -> Tensor:
     """Each channel under the window; depthwise along rows, then columns."""
-    channels = values.shape[1]
+    channels = int(values.shape[1])  # a plain number: an exported convolution needs constant weights
     distance = torch.arange(-_RADIUS, _RADIUS + 1, device=values.device, dtype=torch.float32)
     weights = torch.exp(-0.5 * (distance / _SIGMA) ** 2)
     weights = weights / weights.sum()

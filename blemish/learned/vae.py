@@ -102,7 +102,7 @@ class Vae(Learner):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """How unlikely the code is per position [batch, rows, columns]: its divergence from the standard Gaussian, in nats."""
+    """How unlikely the code is per position [batch, rows, columns]: divergence from the standard Gaussian in nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
