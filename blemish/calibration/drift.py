@@ -133,7 +133,7 @@ class DriftMonitor:
         """Takes in the values of one part, in the order of the conditions, and says where the watch stands."""
         if len(values) != len(self._conditions):
             raise ValueError(f"expected {len(self._conditions)} values, one per condition, got {len(values)}")
-        p_values = np.array([self._rank(index, float(value)) for index, value in enumerate(values)])
+        p_values = np.array([self._admit(index, float(value)) for index, value in enumerate(values)])
         self._num_parts += 1
         self._log_capital = step(self._log_capital, p_values, self._num_parts, self._log_bets)
         return self.report()
@@ -153,17 +153,14 @@ class DriftMonitor:
             sentence=self._alarm or f"No sign of drift in {self._num_parts:,} parts.",
         )
 
-    def _rank(self, index: int, value: float) -> float:
-        """The p-value of a value among the good images and all earlier parts, small for large values."""
+    def _admit(self, index: int, value: float) -> float:
+        """The p-value of a part's value of one condition, which then counts for later parts."""
         if not math.isfinite(value):
             raise CalibrationError(f"the {self._conditions[index].name} of a part is {value}; check the picture")
         tie, share = (_uniform(self._seed, index, -1 - 2 * self._num_parts - offset) for offset in (0, 1))
         place = bisect_left(self._good[index], (value, tie))
-        counts = self._counts[index]
-        # Each gap between good values weighs 1 at first and 1 more for each part that fell into it.
-        above = int(counts[place + 1 :].sum()) + len(counts) - 1 - place
-        p_value = (above + share * (int(counts[place]) + 1)) / (self._num_parts + len(counts))
-        counts[place] += 1
+        p_value = rank_p_value(self._counts[index], place, share)
+        self._counts[index][place] += 1
         self._recent[index] = [*self._recent[index][1 - NUM_RECENT :], value]
         return p_value
 
@@ -177,6 +174,16 @@ class DriftMonitor:
             f"({min(condition.values):.4g} to {max(condition.values):.4g}) over {len(condition.values)} good images. "
             "The promise is void until the conditions are restored or new good images are calibrated."
         )
+
+
+def rank_p_value(counts: NDArray[np.int64], place: int, share: float) -> float:
+    """The p-value, small for large values, of a value in gap number `place` of the good values.
+
+    `counts` says how many earlier parts fell into each gap; `share`, uniform on 0 to 1, spreads the value evenly over
+    its gap. A gap weighs 1 at first and 1 more for each part in it.
+    """
+    above = int(counts[place + 1 :].sum()) + len(counts) - 1 - place
+    return (above + share * (int(counts[place]) + 1)) / (int(counts.sum()) + len(counts))
 
 
 def signed_shifts() -> tuple[float, ...]:
