@@ -1,0 +1,188 @@
+"""Who may import whom: read from the source with `ast`, imports inside functions included.
+
+Imports under `if TYPE_CHECKING:` say a type's name and load nothing; they are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import blemish
+
+PACKAGE = Path(blemish.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+EVERYONE = {"schema", "errors", "files"}
+"""What each part may import besides its own files."""
+BELOW = {
+    *("data", "graph", "metrics", "runtime", "bundle", "registry", "weights"),
+    *("calibration", "detectors", "learned", "inspection", "outputs"),
+}
+"""Everything under the recipes."""
+MAY_IMPORT: dict[str, set[str]] = {
+    "schema": set(),
+    "errors": set(),
+    "files": set(),
+    "registry": set(),
+    "weights": set(),
+    "data": set(),
+    "graph": set(),
+    "metrics": set(),
+    "runtime": set(),
+    "bundle": set(),
+    "calibration": {"metrics.intervals"},
+    "detectors": {"graph", "runtime"},
+    "learned": {"detectors.base", "graph", "data.augment", "data.synthetic"},
+    "inspection": {"data.decode", "data.resize", "bundle", "runtime", "calibration"},
+    "outputs": {"metrics"},
+    "workflow": {*BELOW},
+    "model": {"bundle", "calibration", "data", "inspection", "outputs", "registry", "workflow"},
+    "cli": {"model", "workflow", "inspection", "outputs", "registry", "weights", "data", "calibration", "metrics"},
+    "station": {"model", "workflow", "inspection", "outputs", "registry"},
+    "testing": {*BELOW, "model", "workflow"},
+}
+"""Part -> the parts, or single modules, that it may import; nobody imports cli, station or testing."""
+
+THIRD_PARTY: dict[str, set[str]] = {
+    "numpy": {"*"},
+    "onnx": {"graph", "learned/export.py", "testing"},
+    "onnxruntime": {"runtime"},
+    "openvino": {"runtime"},
+    "torch": {"learned"},
+    "lightning": {"learned"},
+    "kornia": {"learned"},
+    "safetensors": {"learned"},
+    "timm": {"learned"},
+    "cv2": {"data", "inspection", "outputs", "workflow", "testing"},
+    "matplotlib": {"outputs"},
+    "jinja2": {"outputs"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "pydantic": {"bundle", "data", "detectors", "learned", "workflow"},
+}
+"""Package -> the parts or files that may import it; "*" is every one. What is not listed may be imported nowhere."""
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Dotted names of what a file imports: `a.b` for `import a.b` and `from a import b` alike where b is a module."""
+    package = ["blemish", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in _nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            for alias in node.names:
+                is_module = module.startswith("blemish") and _is_module(f"{module}.{alias.name}")
+                yield f"{module}.{alias.name}" if is_module else module
+
+
+def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _nodes_that_run(child)
+
+
+def _is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def path_id(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def test_each_part_imports_only_what_lies_below_it() -> None:
+    found = []
+    for path in FILES:
+        part = part_of(path)
+        if part in ("__init__", "__main__"):
+            continue
+        assert part in MAY_IMPORT, f"{part} is new: write here what it may import"
+        allowed = EVERYONE | MAY_IMPORT[part] | {part}
+        for name in imported_names(path):
+            outer, *inner = name.split(".")
+            if outer == "blemish" and inner and not {inner[0], ".".join(inner[:2])} & allowed:
+                found.append(f"{path_id(path)} imports {name}")
+    assert found == []
+
+
+def test_each_package_is_imported_only_where_it_belongs() -> None:
+    found = []
+    for path in FILES:
+        for name in imported_names(path):
+            package = name.split(".")[0]
+            if package == "blemish" or package in sys.stdlib_module_names:
+                continue
+            if not THIRD_PARTY.get(package, set()) & {"*", part_of(path), path_id(path)}:
+                found.append(f"{path_id(path)} imports {package}")
+    assert found == []
+
+
+def test_the_rules_speak_of_parts_that_exist() -> None:
+    parts = {part_of(path) for path in FILES} | {"station"}
+    named = {name.split(".")[0] for names in MAY_IMPORT.values() for name in names} | set(MAY_IMPORT)
+    assert named <= parts
+
+
+@pytest.mark.parametrize("is_learned", [False, True], ids=["core", "learned"])
+def test_every_module_imports(is_learned: bool) -> None:
+    if is_learned:
+        pytest.importorskip("torch")
+    for path in FILES:
+        if path.name != "__main__.py" and (part_of(path) == "learned") is is_learned:
+            parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+            importlib.import_module(".".join(parts).removesuffix(".__init__"))
+
+
+def test_importing_the_package_is_fast_and_loads_no_engine() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import blemish; print(time.perf_counter() - start);"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    seconds = []
+    for _ in range(3):
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        taken, loaded = output.splitlines()
+        seconds.append(float(taken))
+        heavy = {"onnxruntime", "onnx", "cv2", "matplotlib", "pydantic", "torch", "typer", "rich", "jinja2"}
+        assert not heavy & set(loaded.split())
+    assert min(seconds) < 0.3
+
+
+def test_the_command_line_shows_its_help_without_an_engine() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from blemish.cli.main import app;"
+        "assert CliRunner().invoke(app, ['train', '--help']).exit_code == 0;"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"onnxruntime", "onnx", "cv2", "matplotlib", "torch"} & set(loaded.split())
+
+
+def test_a_core_detector_never_loads_torch(backbone_description: str, product_folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, blemish;"
+        f"model = blemish.train({str(product_folder)!r}, backbone={backbone_description!r}, size=(64, 64));"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_imports_in_functions_count_and_imports_for_types_do_not() -> None:
+    tree = ast.parse("def f():\n    import torch\nif TYPE_CHECKING:\n    import onnx\n")
+    names = [alias.name for node in _nodes_that_run(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert names == ["torch"]
