@@ -1,8 +1,9 @@
 """Downloads a public data set: resumes, checks the hash, unpacks safely, and says which licence applies.
 
-The authors of MVTec AD publish no hashes. Those of the whole archives (sha256) are the ones that anomalib's source
-records and several other public projects confirm. Of the archives of single categories only MD5 values are on public
-record: they find a damaged download, but would not stop somebody who replaced the archive on purpose.
+No hashes published by the authors of the MVTec data sets are known here. Those of the whole archives (sha256) are the
+ones that anomalib's source records and other public projects confirm. Of the archives of single categories only MD5
+values are on public record, in one project (a second one agrees on transistor): they find a damaged download, but
+would not stop somebody who replaced the archive on purpose.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def _read_plain(root: Path) -> Listing:
     return Listing(tuple(_good_items(root, "train")), notes)
 
 
-LAYOUTS = (
+_STRUCTURED = (
     Layout("mvtec_ad_2", _is_mvtec_ad_2, _read_mvtec_ad_2),
     Layout("mvtec_loco", _is_mvtec_loco, _read_mvtec_loco),
     Layout("btad", _is_btad, _read_mvtec_ad),
@@ -272,6 +272,14 @@ LAYOUTS = (
     Layout("visa", _is_visa, _read_visa),
     Layout("kolektor_sdd_2", _is_kolektor_sdd_2, _read_kolektor_sdd_2),
     Layout("good_and_bad", _has_good_folder, _read_good_and_bad),
-    Layout("plain", lambda root: bool(find_images(root)), _read_plain),
 )
+
+
+def _is_plain(root: Path) -> bool:
+    """A picture beside whole data sets, such as a preview, is not one."""
+    has_data_sets = any(layout.recognizes(folder) for folder in _folders(root) for layout in _STRUCTURED)
+    return bool(find_images(root)) and not has_data_sets
+
+
+LAYOUTS = (*_STRUCTURED, Layout("plain", _is_plain, _read_plain))
 """Every layout, in the order in which they are tried."""

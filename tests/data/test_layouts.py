@@ -313,6 +313,14 @@ def test_several_categories_are_listed_not_guessed(tmp_path: Path) -> None:
     assert list_categories(tmp_path) == (tmp_path / "bottle", tmp_path / "cable", tmp_path / "pill")
 
 
+def test_a_preview_picture_beside_the_categories_is_not_taken_for_the_data(tmp_path: Path) -> None:
+    make_mvtec_ad(tmp_path / "bottle")
+    make_mvtec_ad(tmp_path / "pill")
+    write_image(tmp_path / "preview.png")
+    with pytest.raises(DataError, match=r"holds 2 data sets \(bottle, pill\)"):
+        open_dataset(tmp_path)
+
+
 def test_categories_of_several_data_sets_are_listed_with_their_folder(tmp_path: Path) -> None:
     make_mvtec_ad(tmp_path / "mvtec" / "bottle")
     make_visa(tmp_path / "visa")
