@@ -53,6 +53,8 @@ def _labels(anomaly_map: AnomalyMap, pixel_threshold: float, settings: RegionSet
 
 
 def _disc(diameter: int) -> NDArray[np.uint8]:
+    """A disc of an odd diameter: with an even one, closing would shift a mask instead of only filling it."""
+    diameter |= 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)
 
 

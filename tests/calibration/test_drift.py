@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -223,17 +224,22 @@ def changed(image: Image, change: str) -> Image:
     return np.roll(image, 6, axis=1)
 
 
+@lru_cache(maxsize=1)
+def shuffled_images(name: str) -> list[Image]:
+    paths = sorted((DATA / name / "train" / "good").glob("*"))
+    order = np.random.default_rng(9).permutation(len(paths))
+    return [cv2.resize(cv2.imread(str(paths[place])), (256, 256), interpolation=cv2.INTER_AREA) for place in order]
+
+
 @pytest.mark.parametrize("change", ["nothing", "darker", "brighter", "out of focus", "camera shift"])
 @pytest.mark.parametrize("name", ["mvtec_bottle", "mvtec_pill", "kolektorsdd"])
 def test_changes_of_real_images_are_seen_within_30_parts(name: str, change: str) -> None:
     """Two thirds of the good images as reference, then unchanged parts, then changed ones, in a random order."""
-    paths = sorted((DATA / name / "train" / "good").glob("*"))
-    if not paths:
+    images = shuffled_images(name)
+    if not images:
         pytest.skip("set BLEMISH_DATA to a folder with this set in MVTec AD layout")
     if (name, change) == ("kolektorsdd", "camera shift"):
         pytest.skip("its surface looks the same everywhere, so a shift of six pixels changes nothing")
-    order = np.random.default_rng(9).permutation(len(paths))
-    images = [cv2.resize(cv2.imread(str(paths[place])), (256, 256), interpolation=cv2.INTER_AREA) for place in order]
     flat = np.zeros((1, 1), np.float32)
     cut, middle = len(images) * 2 // 3, len(images) * 5 // 6
     monitor = DriftMonitor(good_conditions([measure_conditions(image, flat, 0.0) for image in images[:cut]]))
