@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import OutputError
-from blemish.outputs.files import write_file
+from blemish.files import write_file
 from blemish.schema import AnomalyMap, Decision, Image, Mask, Region, Verdict
 
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
 from blemish.errors import OutputError
-from blemish.outputs.files import make_folder
+from blemish.files import make_folder
 from blemish.outputs.overlay import draw_overlay, write_png
 from blemish.schema import Image, Region, Verdict
 
