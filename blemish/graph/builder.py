@@ -34,6 +34,7 @@ class GraphBuilder:
         self._initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._expected: list[onnx.ValueInfoProto] = []
         self._count = 0
 
     def input(self, name: str, dtype: Any, shape: Sequence[Dimension]) -> str:
@@ -49,6 +50,10 @@ class GraphBuilder:
         else:
             self._nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, _element_type(dtype), shape))
+
+    def expect(self, value: str, dtype: Any, shape: Sequence[Dimension]) -> None:
+        """Says what type and shape `value` has; `build` fails where ONNX infers another."""
+        self._expected.append(helper.make_tensor_value_info(value, _element_type(dtype), shape))
 
     def constant(self, array: NDArray[Any] | np.generic) -> str:
         """The name of a stored constant; equal arrays are stored once."""
@@ -108,7 +113,9 @@ class GraphBuilder:
 
     def build(self) -> bytes:
         """The graph as serialized ONNX, after ONNX's full check (types and shapes included)."""
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._initializers)
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, self._initializers, value_info=self._expected
+        )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="blemish"
         )

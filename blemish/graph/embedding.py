@@ -45,6 +45,8 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
     maps = []
     for name, feature in zip(layers, features, strict=True):
         layer = backbone.layer(name)
+        source = cell_grid(input_hw, layer.stride, layer.offset)
+        builder.expect(feature, np.float32, ["batch", layer.channels, *source.hw])
         pooled = feature
         if pooling > 1:
             pooled = builder.op(
@@ -54,7 +56,6 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
                 pads=[pooling // 2] * 4,
                 count_include_pad=0,
             )
-        source = cell_grid(input_hw, layer.stride, layer.offset)
         maps.append(pooled if source == target else resample(builder, pooled, source, target))
         channels += layer.channels
     joined = builder.op("Concat", *maps, axis=1) if len(maps) > 1 else maps[0]
