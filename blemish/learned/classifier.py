@@ -65,7 +65,7 @@ INFO = DetectorInfo(
     calibration="split",
 )
 
-REDUCTION = Reduction("top_mean", 100)
+REDUCTION = Reduction("max")
 MIN_SIDE = 32
 """Images below this have no position left at the coarsest stride."""
 
@@ -88,7 +88,8 @@ class Classifier(Learner):
         return patch_loss(logits, batch.mask) + 0.5 * image_loss(logits, batch.mask)
 
     def read(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.logits(pixels)[:, 0], None
+        # Softplus: how sure a good position is of being good says nothing about defects elsewhere.
+        return F.softplus(self.logits(pixels)[:, 0]), None
 
 
 def patch_loss(logits: Tensor, mask: Tensor) -> Tensor:

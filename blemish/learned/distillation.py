@@ -29,7 +29,7 @@ from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 Distance = Literal["cosine", "l2"]
 Fusion = Literal["sum", "product"]
 
-REDUCTION = Reduction("top_mean", 100)
+REDUCTION = Reduction("max")
 MIN_SIDE = 32
 """Images below this have too few positions at the coarser layers."""
 
