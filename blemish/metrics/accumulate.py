@@ -12,6 +12,7 @@ from blemish.errors import MetricError
 from blemish.metrics.bootstrap import Draws, Summary, percentile_interval, pixel_draws, summarize
 from blemish.metrics.histogram import ScoreHistogram, error_bounds
 from blemish.metrics.levels import Levels, Metric, aupro_of, auroc_of, average_precision_of, f1_max_of, require_both
+from blemish.metrics.marking import MarkedPixels, mark_pixels
 from blemish.metrics.overlap import Pixels, pool, split_pixels
 from blemish.schema import GOOD, Mask
 
@@ -33,7 +34,8 @@ class PixelAccumulator:
     Maps must have the size of their masks and are taken as float32. A defective image without a mask, or with an
     empty one, says nothing about its pixels: it is counted in `num_without_mask` and left out. Metrics are exact as
     long as the pixels fit into `memory_mb`; beyond that they come from histograms of fixed size (about 200 MB, and
-    20 kB for each image), and their error bounds are given.
+    20 kB for each image), and their error bounds are given. With a `pixel_threshold`, set without test images, SegF1
+    of the pixels above it is computed too.
 
     >>> pixels = PixelAccumulator()
     >>> pixels.update(np.array([[0.9, 0.2, 0.1]], dtype=np.float32), np.array([[True, False, False]]), label=1)
@@ -41,12 +43,16 @@ class PixelAccumulator:
     1.0
     """
 
-    def __init__(self, *, memory_mb: int = 2048, seed: int = 0, resamples: int = 1000) -> None:
+    def __init__(
+        self, *, pixel_threshold: float | None = None, memory_mb: int = 2048, seed: int = 0, resamples: int = 1000
+    ) -> None:
+        self.pixel_threshold = pixel_threshold
         self.memory_mb = memory_mb
         self.seed = seed
         self.resamples = resamples
         self.num_without_mask = 0
         self._held: list[Pixels] = []
+        self._marked = MarkedPixels()
         self._histogram: ScoreHistogram | None = None
         self._summaries: list[Summary] = []
 
@@ -58,8 +64,11 @@ class PixelAccumulator:
         if label != GOOD and not has_defect:
             self.num_without_mask += 1
             return
-        pixels = split_pixels(np.asarray(anomaly_map, np.float32), mask, "pixel_auroc")
+        with np.errstate(over="ignore"):
+            pixels = split_pixels(np.asarray(anomaly_map, np.float32), mask, "pixel_auroc")
         self._held.append(pixels)
+        if self.pixel_threshold is not None:
+            self._marked += mark_pixels(anomaly_map, mask, self.pixel_threshold)
         self._summaries.append(summarize(pixels))
         if self._histogram is None:
             # What the exact form takes at its peak: good pixels twice, and some arrays over the defective ones.
@@ -79,7 +88,7 @@ class PixelAccumulator:
         return any(image.num_regions for image in self._summaries)
 
     def compute(self) -> dict[str, Any]:
-        """`pixel_auroc pixel_ap pixel_f1_max aupro_30 aupro_05 aupro_01`, `intervals`, and how they came about:
+        """`pixel_auroc pixel_ap pixel_f1_max aupro_30 aupro_05 aupro_01 segf1`, `intervals`, and how they came about:
         `num_pixel_images`, `num_without_mask`, `pixel_form` ("exact" or "streaming"), `pixel_error_bounds`.
 
         Intervals are of 95 %, by the bootstrap over images; with fewer than two defective images there are none.
@@ -93,6 +102,7 @@ class PixelAccumulator:
             intervals = {name: percentile_interval(draws) for name, draws in self._draws(exact).items()}
         return {
             **exact,
+            **({} if self.pixel_threshold is None else {"segf1": self._marked.f1}),
             "num_pixel_images": len(self._summaries),
             "num_without_mask": self.num_without_mask,
             "pixel_form": "streaming" if is_streaming else "exact",

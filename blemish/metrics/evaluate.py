@@ -14,7 +14,7 @@ from blemish.errors import MetricError
 from blemish.metrics.bootstrap import image_draws, percentile_interval
 from blemish.metrics.intervals import auroc_interval, clopper_pearson
 from blemish.metrics.levels import Levels, Metric, auroc_of, average_precision_of, checked, f1_max_of, levels_of
-from blemish.metrics.operating import confusion, separation_ratio
+from blemish.metrics.operating import Confusion, confusion, separation_ratio
 
 IMAGE_METRICS: dict[str, Metric] = {
     "image_auroc": auroc_of,
@@ -90,11 +90,6 @@ def operating_point(
         }
         if values is not None:
             per_defect[defect_type]["mean_score"] = float(values[chosen].mean())
-    intervals: dict[str, list[float]] = {}
-    if counts.num_good:
-        intervals["false_reject_rate"] = list(clopper_pearson(counts.rejected_good, counts.num_good))
-    if counts.num_defective:
-        intervals["escape_rate"] = list(clopper_pearson(counts.accepted_defective, counts.num_defective))
     return {
         "accuracy": counts.accuracy,
         "balanced_accuracy": counts.balanced_accuracy,
@@ -107,8 +102,25 @@ def operating_point(
         "false_reject_rate": counts.false_reject_rate,
         "escape_rate": counts.escape_rate,
         "per_defect": per_defect,
-        "intervals": intervals,
+        "intervals": _rate_intervals(counts),
     }
+
+
+def _rate_intervals(counts: Confusion) -> dict[str, list[float]]:
+    """Exact limits, of 95 %, of the rates that are defined."""
+    good, defective = counts.num_good, counts.num_defective
+    rates = {
+        "accuracy": (counts.accepted_good + counts.rejected_defective, good + defective),
+        "false_reject_rate": (counts.rejected_good, good),
+        "escape_rate": (counts.accepted_defective, defective),
+    }
+    intervals = {name: list(clopper_pearson(*rate)) for name, rate in rates.items() if rate[1]}
+    if good and defective:
+        # Two intervals of 97.5 % hold together in at least 95 % of cases, so their mean does.
+        accepted = clopper_pearson(counts.accepted_good, good, 0.975)
+        rejected = clopper_pearson(counts.rejected_defective, defective, 0.975)
+        intervals["balanced_accuracy"] = [(a + b) / 2 for a, b in zip(accepted, rejected, strict=True)]
+    return intervals
 
 
 def _reach(auroc: float, num_good: int, num_defective: int) -> dict[str, tuple[float, float]]:

@@ -106,7 +106,8 @@ def f1_max_of(levels: Levels) -> Result:
 
 def aupro_of(levels: Levels, limit: float) -> Result:
     """The area under mean region overlap over the pixel false positive rate, up to the limit."""
-    return np.asarray(area(levels, levels.overlap, limit) / levels.num_regions)
+    # Shares of a region add up to 1 but for rounding.
+    return np.asarray(np.minimum(area(levels, levels.overlap, limit) / levels.num_regions, 1.0))
 
 
 def levels_of(labels: ArrayLike, scores: ArrayLike, metric: str) -> Levels:
@@ -140,8 +141,8 @@ def finite(scores: ArrayLike, metric: str) -> Values:
         raise MetricError(f"{metric} needs numbers as scores; found {found.dtype}")
     if found.dtype.kind != "f" or found.dtype.itemsize < 4:
         found = found.astype(np.float32 if found.dtype.itemsize <= 2 else np.float64)
-    # A finite sum means finite terms: the look at each one, which costs memory, is only for the message.
-    if not np.isfinite(found.sum(dtype=np.float64)) and not np.isfinite(found).all():
+    # Least and largest are finite when all are: the look at each one, which costs memory, is only for the message.
+    if found.size and not (np.isfinite(found.min()) and np.isfinite(found.max())):
         raise MetricError(f"{metric} needs finite scores; found {np.count_nonzero(~np.isfinite(found))} that are not")
     return found
 

@@ -63,4 +63,5 @@ def _highest(good: list[Values], upper: float) -> tuple[Values, NDArray[np.float
 
 def _recall(rates: NDArray[np.float64], lower: float, upper: float) -> float:
     """The mean over pixels of the part of the range, in logarithm, above each pixel's rate."""
-    return float(np.mean(np.log(upper / np.clip(rates, lower, upper))) / np.log(upper / lower))
+    shares = np.log(upper / np.clip(rates, lower, upper)) / np.log(upper / lower)
+    return float(np.mean(np.minimum(shares, 1.0)))
