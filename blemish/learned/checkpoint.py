@@ -51,7 +51,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise TrainingError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises many kinds for a damaged or hostile file
         raise TrainingError(f"{path} is no whole checkpoint of a training: remove it to start anew") from error
-    if not isinstance(state, dict) or "state_dict" not in state:
+    if not isinstance(state, dict):
         raise TrainingError(f"{path} is no checkpoint of a training: remove it to start anew")
     return state
 

@@ -19,6 +19,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -37,7 +38,7 @@ from blemish.learned.checkpoint import (
 )
 from blemish.learned.run import TrainingRun, resolve_device, resolve_precision
 from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, mean_of, pixels_of
-from blemish.schema import Progress
+from blemish.schema import Progress, silent
 
 NUM_SEPARATION = 16
 """How many held-out good images show the separation ratio in each epoch."""
@@ -69,6 +70,8 @@ def run_loop(
     else:
         last.unlink(missing_ok=True)
         best.unlink(missing_ok=True)
+    if run.num_devices > 1:
+        progress = silent  # the other processes cannot call back into this one
     module = _Module(learner, samples, validation, settings, identity, best, name, seed, progress)
     if not is_over:
         callbacks: list[Any] = [_EpochCheckpoint(last)]
@@ -84,7 +87,7 @@ def run_loop(
             trainer = lightning.Trainer(
                 accelerator="gpu" if device == "cuda" else device,
                 devices=run.num_devices,
-                strategy="ddp_spawn" if run.num_devices > 1 else "auto",
+                strategy=_strategy(run, learner),
                 precision=resolve_precision(run.precision, device),
                 max_epochs=settings.epochs,
                 callbacks=callbacks,
@@ -97,18 +100,27 @@ def run_loop(
                 log_every_n_steps=1,
                 default_root_dir=folder,
             )
-            steps = DataLoader(_Prepared(samples, module), batch_sampler=batches, collate_fn=_collate)
+            # A generator of their own: loaders draw from the global one at other moments when a training is resumed.
+            steps = DataLoader(
+                _Prepared(samples, module), batch_sampler=batches, collate_fn=_collate, generator=torch.Generator()
+            )
             held_out = DataLoader(
-                _Prepared(samples, None, seed, validation), batch_size=settings.batch_size, collate_fn=_collate
+                _Prepared(samples, None, seed, validation),
+                batch_size=settings.batch_size,
+                collate_fn=_collate,
+                generator=torch.Generator(),
             )
             try:
                 trainer.fit(module, steps, held_out, ckpt_path=str(last) if resumes else None)
-            except SystemExit as error:  # the training library's answer to an interrupt
-                raise KeyboardInterrupt from error
+            except SystemExit as error:
+                if error.code == 1:  # the training library's answer to an interrupt
+                    raise KeyboardInterrupt from error
+                raise
     state = load_checkpoint(last)["training"]
     learner.load_state_dict(load_weights(best))
     learner.cpu()
     history = tuple(state["history"])
+    progress(f"training {name}", settings.epochs, settings.epochs)
     return history, _best_epoch(history)
 
 
@@ -137,6 +149,10 @@ class _Module(lightning.LightningModule):
         self._good, self._damaged = _separation_images(samples, validation, seed)
         self._losses: list[float] = []
         self._started = time.perf_counter()
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:  # in a process of its own, where the caller's silence does not reach
+            _silence()
 
     def configure_optimizers(self) -> Any:
         groups = self.learner.parameter_groups()
@@ -186,7 +202,7 @@ class _Module(lightning.LightningModule):
         with self.trainer.precision_plugin.forward_context():
             good, damaged = (self._scores(images) for images in (self._good, self._damaged))
         ratio = float((damaged / good.clamp_min(1e-12)).mean())
-        self.log("separation_ratio", ratio, rank_zero_only=True)
+        self.log("separation_ratio", ratio)
 
     def on_train_epoch_end(self) -> None:
         metrics = {key: float(value) for key, value in self.trainer.callback_metrics.items()}
@@ -251,7 +267,7 @@ class _EpochCheckpoint(Checkpoint):
         self.path = path
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class _Batches:
@@ -327,6 +343,13 @@ def _rank() -> tuple[int, int]:
     return 0, 1
 
 
+def _strategy(run: TrainingRun, learner: Learner) -> Any:
+    """One device as it is, several by DDP; adversaries leave each other's parameters without gradients in turn."""
+    if run.num_devices == 1:
+        return "auto"
+    return DDPStrategy(start_method="spawn", find_unused_parameters=len(learner.parameter_groups()) > 1)
+
+
 def _logger(run: TrainingRun, folder: Path, name: str) -> Any:
     """The training library's logger, or False for none."""
     if run.logger == "none":
@@ -345,22 +368,23 @@ def _logger(run: TrainingRun, folder: Path, name: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The training library says nothing of its own: its tips and notes are not for our users."""
-    names = (
-        "lightning.pytorch",
-        "lightning.fabric",
-        "lightning_utilities.core.rank_zero",
-        "lightning.pytorch.utilities.rank_zero",
-    )
-    loggers = [logging.getLogger(name) for name in names]
+    """Inside, the training library says nothing of its own: its tips and notes are not for our users."""
+    loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for module in ("lightning", "torch"):
-                warnings.filterwarnings("ignore", module=rf"{module}\.")
+            _silence()
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+_LOUD = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities")
+
+
+def _silence() -> None:
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for module in ("lightning", "torch"):
+        warnings.filterwarnings("ignore", module=rf"{module}\.")
