@@ -2,10 +2,11 @@
 
     pip install timm onnxscript
     python tools/export_timm.py vit_small_patch14_dinov2.lvd142m --layers 5 8 11 --size 392 --name dinov2-small
-    python tools/export_timm.py wide_resnet50_2.tv_in1k --layers 2 3 --size 256 --name wide-resnet50
+    python tools/export_timm.py wide_resnet50_2.tv_in1k --layers 2 3 --size 256 --any-size --name wide-resnet50
 
 `--layers` are timm's `out_indices`: block numbers of a transformer, levels of a convolutional network. Transformers
-give their patch tokens as a grid, without class and register tokens. The graph takes images of one size only.
+give their patch tokens as a grid, without class and register tokens. The graph takes images of the given size only;
+`--any-size` lifts that for convolutional networks (the export of some then takes minutes).
 """
 
 from __future__ import annotations
@@ -50,7 +51,14 @@ class Network:
     source: str
 
 
-def load(name: str, layers: Sequence[int], size_hw: tuple[int, int], *, is_pretrained: bool = True) -> Network:
+def load(
+    name: str,
+    layers: Sequence[int],
+    size_hw: tuple[int, int],
+    *,
+    is_any_size: bool = False,
+    is_pretrained: bool = True,
+) -> Network:
     """The network of timm of this name, reduced to the wanted layers."""
     try:
         import timm
@@ -58,6 +66,8 @@ def load(name: str, layers: Sequence[int], size_hw: tuple[int, int], *, is_pretr
         raise SystemExit(f"timm cannot be imported ({error}); pip install timm onnxscript") from error
     options: dict[str, Any] = {"features_only": True, "out_indices": tuple(layers)}
     if timm.get_pretrained_cfg(name).to_dict().get("fixed_input_size"):
+        if is_any_size:
+            raise SystemExit(f"{name} is made for one size of images: leave --any-size out")
         options["img_size"] = size_hw
     module = timm.create_model(name, pretrained=is_pretrained, **options)
     settings: Mapping[str, Any] = module.pretrained_cfg
@@ -67,7 +77,8 @@ def load(name: str, layers: Sequence[int], size_hw: tuple[int, int], *, is_pretr
         mean=tuple(255 * value for value in settings["mean"]),
         std=tuple(255 * value for value in settings["std"]),
         licence=settings.get("license"),
-        source=f"timm {timm.__version__}, {name}, exported for {size_hw[0]} x {size_hw[1]} pixels",
+        source=f"timm {timm.__version__}, {name}"
+        + ("" if is_any_size else f", exported for {size_hw[0]} x {size_hw[1]} pixels"),
     )
 
 
@@ -123,10 +134,18 @@ def _run(network: Network, x: Tensor) -> list[np.ndarray]:
         return [value.numpy() for value in network.module(x)]
 
 
-def export(network: Network, layers: Sequence[Layer], size_hw: tuple[int, int], path: Path) -> None:
+def export(
+    network: Network, layers: Sequence[Layer], size_hw: tuple[int, int], path: Path, *, is_any_size: bool = False
+) -> None:
     """Writes the ONNX file and compares it with the network on random input; the batch size stays free."""
     names = [layer.name for layer in layers]
-    sample = torch.randn(2, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 3, *size_hw, generator=generator)
+    batches = [sample, sample[:1]]
+    free = {0: torch.export.Dim("batch")}
+    if is_any_size:
+        batches.append(torch.randn(1, 3, size_hw[0] + 64, size_hw[1] + 32, generator=generator))
+        free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     network.module.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -137,7 +156,7 @@ def export(network: Network, layers: Sequence[Layer], size_hw: tuple[int, int], 
             opset_version=OPSET,
             input_names=["input"],
             output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=(free,),
             verbose=False,
         )
     model = program.model_proto
@@ -148,7 +167,7 @@ def export(network: Network, layers: Sequence[Layer], size_hw: tuple[int, int], 
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    for batch in (sample, sample[:1]):
+    for batch in batches:
         for name, expected, got in zip(
             names, _run(network, batch), session.run(names, {"input": batch.numpy()}), strict=True
         ):
@@ -163,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", help="name of the network in timm")
     parser.add_argument("--layers", type=int, nargs="+", required=True, help="timm's out_indices")
     parser.add_argument("--size", type=int, nargs="+", required=True, help="height and width, or one for both")
+    parser.add_argument("--any-size", action="store_true", help="leave height and width free")
     parser.add_argument("--name", required=True, help="name of the backbone")
     parser.add_argument("--licence", help="licence of the weights, where timm does not know it")
     parser.add_argument("--random", action="store_true", help="random weights, to try the export without a download")
@@ -170,14 +190,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(options.size) > 2:
         parser.error("--size takes one or two numbers")
     size_hw = (options.size[0], options.size[-1])
-    network = load(options.model, options.layers, size_hw, is_pretrained=not options.random)
+    network = load(
+        options.model, options.layers, size_hw, is_any_size=options.any_size, is_pretrained=not options.random
+    )
     licence = options.licence or network.licence
     if not licence:
         parser.error(f"timm does not know the licence of {options.model}; give it with --licence")
     layers = describe(network, size_hw)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "exported.onnx"
-        export(network, layers, size_hw, path)
+        export(network, layers, size_hw, path, is_any_size=options.any_size)
         try:
             backbone = add_backbone(
                 path,

@@ -133,6 +133,17 @@ def test_what_is_no_feature_map_is_refused(exporter: ModuleType) -> None:
         exporter.describe(network(exporter, module, "unpadded"), (32, 32))
 
 
+def test_a_convolutional_network_may_take_any_size(exporter: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    modules, _ = CHAINS["resnet"]
+    chain = network(exporter, Chain(modules, (2, 3)), "a", "b")
+    layers = exporter.describe(chain, (64, 64))
+    exporter.export(chain, layers, (64, 64), tmp_path / "chain.onnx", is_any_size=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "chain.onnx"), providers=["CPUExecutionProvider"])
+    shapes = [value.shape for value in session.run(None, {"input": np.zeros((1, 3, 50, 90), np.float32)})]
+    assert shapes == [(1, 4, 13, 23), (1, 4, 7, 12)]
+
+
 def test_an_exported_transformer_is_a_backbone(
     exporter: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
