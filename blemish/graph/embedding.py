@@ -23,7 +23,8 @@ def embedding_grid(backbone: Backbone, layers: Sequence[str], input_hw: tuple[in
 def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int], pooling: int) -> bytes:
     """The graph from `image` to `embedding`, float32 [batch, positions, channels] (positions row by row).
 
-    Each layer is averaged over `pooling` x `pooling` neighbors (Roth et al., CVPR 2022, section 3.1), brought to the
+    Each layer is averaged over `pooling` x `pooling` neighbors (Roth et al., CVPR 2022, section 3.1), zeros counted
+    beyond the border: a mean of fewer values would vary more there and look anomalous. It is then brought to the
     finest grid and concatenated. Raises BackboneError where the file does not keep its description.
     """
     model = onnx.load(backbone.path)
@@ -54,7 +55,7 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
                 feature,
                 kernel_shape=[pooling, pooling],
                 pads=[pooling // 2] * 4,
-                count_include_pad=0,
+                count_include_pad=1,
             )
         maps.append(pooled if source == target else resample(builder, pooled, source, target))
         channels += layer.channels
