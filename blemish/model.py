@@ -45,11 +45,12 @@ class Model:
         self, data: str | Path | DatasetIndex, *, report: str | Path | None = None, progress: Progress = silent
     ) -> Evaluation:
         """The metrics on a labelled data set; with `report`, also a page in that folder."""
-        from blemish.outputs.report import write_report
         from blemish.workflow.evaluate import evaluate
 
         evaluation = evaluate(self.inspector, data, progress=progress)
         if report is not None:
+            from blemish.outputs.report import write_report
+
             write_report(evaluation, Path(report), self.calibration)
         return evaluation
 

@@ -15,6 +15,13 @@ DETECTORS = {
     "patchcore": "blemish.detectors.patchcore",
     "padim": "blemish.detectors.padim",
     "template": "blemish.detectors.template",
+    "student_teacher": "blemish.learned.student_teacher",
+    "reverse_distillation": "blemish.learned.reverse_distillation",
+    "classifier": "blemish.learned.classifier",
+    "cae": "blemish.learned.cae",
+    "unet_ae": "blemish.learned.unet_ae",
+    "vae": "blemish.learned.vae",
+    "ganomaly": "blemish.learned.ganomaly",
 }
 """Name -> module. Plug-ins add to it through the entry point group `blemish.detectors`."""
 

@@ -27,12 +27,16 @@ class BackboneFacts(Record):
 
 
 class DataFacts(Record):
-    """Which images the detector was fitted and calibrated on; `fingerprint` is the data set's, "" for arrays."""
+    """Which images the detector was fitted and calibrated on; `fingerprint` is the data set's, "" for arrays.
+
+    `image_sha256` holds the first 16 hex digits of each image file used, so that none of them is taken for a new one.
+    """
 
     name: str
     fingerprint: str
     num_fit: int = Field(ge=0)
     num_calibration: int = Field(ge=0)
+    image_sha256: tuple[str, ...] = ()
 
 
 class Manifest(Record):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
+from blemish.calibration.conditions import measure_conditions
 from blemish.calibration.judge import judge
 from blemish.data.decode import as_image, read_image
 from blemish.data.resize import RESIZE_RULE, resize_image
@@ -24,16 +26,18 @@ from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
 class Inspector:
     """Turns images into verdicts with one bundle; safe to use from several threads.
 
-    `threads` 0 lets the engine use all physical cores.
+    `threads` 0 lets the engine use all physical cores. With `watch_drift` each verdict carries the numbers that a
+    `DriftMonitor` takes.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0, watch_drift: bool = False) -> None:
         if bundle.manifest.resize_rule != RESIZE_RULE:
             raise BundleError(
                 f"the bundle resizes by the rule '{bundle.manifest.resize_rule}', this version knows '{RESIZE_RULE}'; "
                 "use the version that made the bundle, or train anew"
             )
         self.bundle = bundle
+        self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
         self.session = Session(bundle.graph, threads=threads)
 
     def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
@@ -48,24 +52,30 @@ class Inspector:
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""
         start = time.perf_counter()
-        [prediction] = self.session.predict([resize_image(image, self.session.input_hw)])
-        bundle = self.bundle
-        image_hw = (image.shape[0], image.shape[1])
-        return judge_prediction(
-            prediction, bundle.calibration, bundle.manifest.reduction, image_hw, name, bundle.bundle_id, start
+        resized = resize_image(image, self.session.input_hw)
+        [prediction] = self.session.predict([resized])
+        verdict = judge_prediction(
+            prediction,
+            self.bundle.calibration,
+            self.bundle.manifest.reduction,
+            image_hw=(image.shape[0], image.shape[1]),
+            name=name,
+            bundle_id=self.bundle.bundle_id,
         )
+        conditions = measure_conditions(resized, verdict.anomaly_map, verdict.score) if self.watch_drift else ()
+        return replace(verdict, conditions=conditions, milliseconds=(time.perf_counter() - start) * 1000)
 
 
 def judge_prediction(
     prediction: Prediction,
     calibration: Calibration,
     reduction: Reduction,
+    *,
     image_hw: tuple[int, int],
     name: str,
     bundle_id: str,
-    start: float,
 ) -> Verdict:
-    """The verdict that a calibration gives on what the graph said; `start` is when the work began (perf_counter)."""
+    """The verdict that a calibration gives on what the graph said; it took no time yet."""
     anomaly_map = prediction.anomaly_map
     score = prediction.anomaly_score
     if calibration.zone is not None:
@@ -82,7 +92,7 @@ def judge_prediction(
         p_value=judgement.p_value,
         display_score=judgement.display_score,
         regions=ruling.regions,
-        milliseconds=(time.perf_counter() - start) * 1000,
+        milliseconds=0.0,
         bundle_id=bundle_id,
         image_hw=image_hw,
         anomaly_map=anomaly_map,

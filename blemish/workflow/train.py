@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import FORMAT_VERSION, BackboneFacts, DataFacts, Manifest
-from blemish.calibration.calibrate import calibrate
+from blemish.calibration.calibrate import suspects
 from blemish.calibration.settings import CalibrationSettings
 from blemish.data.decode import as_image
 from blemish.data.index import DatasetIndex, open_dataset
@@ -28,9 +28,9 @@ from blemish.data.split import contiguous_folds, holdout_split
 from blemish.detectors.base import Detector
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
-from blemish.runtime.session import Session
 from blemish.schema import DEFECTIVE, Backbone, Fit, HeldOut, Image, Progress, silent
 from blemish.weights import find_backbone
+from blemish.workflow.calibrate import ProductFacts, calibrate_held_out, run_graph, short_hashes
 from blemish.workflow.settings import make_settings, settings_json
 
 NUM_FOLDS = 5
@@ -44,12 +44,14 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class GoodImages:
-    """The images to fit and calibrate on: paths or arrays, and where they come from."""
+    """The images to fit and calibrate on: paths or arrays, what each is called, and where they come from."""
 
     name: str
     fingerprint: str
     sources: tuple[Path | Image, ...]
+    names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -62,13 +64,15 @@ def train(
     seed: int = 0,
     calibration: Literal["cross", "split"] | None = None,
     calibration_settings: CalibrationSettings | None = None,
+    product: ProductFacts | None = None,
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
     """A bundle fitted and calibrated on the good images of `data`.
 
     `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
-    or (height, width). Test images of `data` are never read.
+    or (height, width). Test images of `data` are never read. Good images whose held-out score lies far above the rest
+    are named in the manifest's facts under "suspicious".
     """
     module = load_detector(detector)
     checked = make_settings(module.INFO, settings or {})
@@ -78,18 +82,22 @@ def train(
     start = time.perf_counter()
     try:
         images = ResizedImages(good.sources, _input_hw(good.sources, size))
-        fit, held_out, method = _fit(module, checked, images, network, seed, calibration, progress)
+        fit, held_out, places, method = _fit(module, checked, images, network, seed, calibration, progress)
     except ImageError as error:
         raise _explain_unreadable(good.sources, progress) from error
     seconds = time.perf_counter() - start
     graph_sha256 = hashlib.sha256(fit.graph).hexdigest()
-    thresholds = calibrate(
-        held_out.anomaly_scores,
-        held_out.anomaly_maps.max(axis=(1, 2)),
+    held = [int(place) for place in places]
+    thresholds = calibrate_held_out(
+        held_out,
+        images.subset(held),
+        fit.reduction,
         graph_sha256=graph_sha256,
         method=method,
         settings=calibration_settings,
+        product=product or ProductFacts(),
     )
+    far = [good.names[held[place]] for place in suspects(held_out.anomaly_scores)]
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -105,8 +113,15 @@ def train(
             fingerprint=good.fingerprint,
             num_fit=len(images) if method == "cross" else len(images) - len(held_out.anomaly_scores),
             num_calibration=len(held_out.anomaly_scores),
+            image_sha256=short_hashes([source for source in good.sources if isinstance(source, Path)]),
         ),
-        facts={**fit.facts, "fit_seconds": round(seconds, 3), "skipped": list(good.skipped)},
+        facts={
+            **fit.facts,
+            "fit_seconds": round(seconds, 3),
+            "skipped": list(good.skipped),
+            "suspicious": far,
+            "notes": list(good.notes),
+        },
         versions=_versions(),
     )
     return Bundle(manifest, fit.graph, thresholds, samples=_samples(images))
@@ -117,7 +132,8 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
     if not isinstance(data, DatasetIndex):
-        return GoodImages("arrays", "", tuple(as_image(array) for array in data))
+        arrays = tuple(as_image(array) for array in data)
+        return GoodImages("arrays", "", arrays, tuple(f"array {number}" for number in range(len(arrays))))
     defective = [item for item in data.items if item.split == "train" and item.label == DEFECTIVE]
     if defective:
         raise DataError(
@@ -126,11 +142,14 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
         )
     paths = [item.path for item in data.train_good]
     bad = {path for path, _ in find_unreadable(paths, progress)} if skip_unreadable else set()
+    kept = tuple(path for path in paths if path not in bad)
     return GoodImages(
         data.name,
         data.fingerprint,
-        tuple(path for path in paths if path not in bad),
+        kept,
+        tuple(data.relative(path) for path in kept),
         tuple(data.relative(path) for path in sorted(bad)),
+        data.notes,
     )
 
 
@@ -171,50 +190,22 @@ def _fit(
     seed: int,
     calibration: Literal["cross", "split"] | None,
     progress: Progress,
-) -> tuple[Fit, HeldOut, Literal["cross", "split"]]:
-    """The fit, scores of good images by a model that did not see them, and how these were got."""
+) -> tuple[Fit, HeldOut, NDArray[np.intp], Literal["cross", "split"]]:
+    """The fit, results on good images by a model that did not see them, the places of these, and how they were got."""
     if (calibration or module.INFO.calibration) == "cross":
         folds = contiguous_folds(len(images), min(NUM_FOLDS, len(images)))
         fit = module.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
         assert fit.held_out is not None
-        return fit, fit.held_out, "cross"
+        return fit, fit.held_out, np.arange(len(images)), "cross"
     kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
     if len(kept) < module.INFO.min_images or len(held) < 2:
         raise DataError(
             f"{len(images)} good images are too few to keep a part for calibration: "
             "add images or use --calibration cross"
         )
-    part = _Subset(images, kept)
+    part = images.subset(kept)
     fit = module.fit(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
-    return fit, run_graph(fit.graph, _Subset(images, held), progress), "split"
-
-
-def run_graph(graph: bytes, images: Sequence[Image], progress: Progress = silent) -> HeldOut:
-    """The graph's scores and maps of images that it was not fitted on."""
-    session = Session(graph)
-    predictions = []
-    for number, image in enumerate(images):
-        predictions.extend(session.predict([image]))
-        progress("scoring held-out good images", number + 1, len(images))
-    return HeldOut(
-        np.array([prediction.anomaly_score for prediction in predictions], np.float32),
-        np.stack([prediction.anomaly_map for prediction in predictions]),
-    )
-
-
-class _Subset(Sequence[Image]):
-    """Some of the images, in the given order."""
-
-    def __init__(self, images: Sequence[Image], places: NDArray[np.intp]) -> None:
-        self._images, self._places = images, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return _Subset(self._images, self._places[index])
-        return self._images[int(self._places[index])]
+    return fit, run_graph(fit.graph, images.subset(held), progress), held, "split"
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:

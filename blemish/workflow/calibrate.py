@@ -1,0 +1,185 @@
+"""Good images that a graph did not see -> the bundle under a new calibration; the graph is never touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from blemish.bundle.bundle import Bundle
+from blemish.calibration.calibrate import calibrate, recalibrate
+from blemish.calibration.conditions import good_conditions, measure_conditions
+from blemish.calibration.history import restore_calibration
+from blemish.calibration.settings import CalibrationSettings
+from blemish.data.decode import read_mask
+from blemish.data.index import hash_files
+from blemish.data.sequence import ResizedImages
+from blemish.errors import CalibrationError
+from blemish.inspection.reduction import reduce_map
+from blemish.inspection.zones import zone_from_mask, zone_mask
+from blemish.runtime.session import Session
+from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Zone, silent
+
+HASH_DIGITS = 16
+"""Hex digits of an image file's SHA-256 that a bundle keeps."""
+
+
+@dataclass(frozen=True)
+class ProductFacts:
+    """What is known of a product beside its images: where to look, what to tolerate, and the scale of its images."""
+
+    zone: Zone | None = None
+    rules: tuple[Rule, ...] = ()
+    mm_per_px: float | None = None
+
+
+def read_zone(path: Path) -> Zone:
+    """The zone of a mask image, white where to look, drawn at the full size of the inspected images."""
+    mask = read_mask(path)
+    return zone_from_mask(mask, (mask.shape[0], mask.shape[1]))
+
+
+def calibrate_held_out(
+    held_out: HeldOut,
+    images: Sequence[Image],
+    reduction: Reduction,
+    *,
+    graph_sha256: str,
+    method: Literal["split", "cross"],
+    settings: CalibrationSettings | None,
+    product: ProductFacts,
+    defective_scores: Sequence[float] | None = None,
+) -> Calibration:
+    """The calibration from held-out results on good images; `images` are the same ones at the input size."""
+    maps, scores = held_out.anomaly_maps, held_out.anomaly_scores
+    if product.zone is not None:
+        inside = zone_mask(product.zone, (maps.shape[1], maps.shape[2]))
+        scores = np.array([reduce_map(anomaly_map, reduction, inside) for anomaly_map in maps], np.float32)
+        maxima = np.array([anomaly_map[inside].max() for anomaly_map in maps])
+    else:
+        maxima = maps.max(axis=(1, 2))
+    measured = [
+        measure_conditions(image, anomaly_map, float(score))
+        for image, anomaly_map, score in zip(images, maps, scores, strict=True)
+    ]
+    return calibrate(
+        scores,
+        maxima,
+        graph_sha256=graph_sha256,
+        method=method,
+        settings=settings,
+        mm_per_px=product.mm_per_px,
+        rules=product.rules,
+        zone=product.zone,
+        conditions=good_conditions(measured),
+        defective_scores=defective_scores,
+    )
+
+
+def run_graph(graph: bytes, images: Sequence[Image], progress: Progress = silent) -> HeldOut:
+    """The graph's scores and maps of images that it was not fitted on."""
+    session = Session(graph)
+    predictions = []
+    for number, image in enumerate(images):
+        predictions.extend(session.predict([image]))
+        progress("scoring held-out images", number + 1, len(images))
+    return HeldOut(
+        np.array([prediction.anomaly_score for prediction in predictions], np.float32),
+        np.stack([prediction.anomaly_map for prediction in predictions]),
+    )
+
+
+def calibrate_bundle(
+    bundle: Bundle,
+    good: Sequence[Path],
+    *,
+    settings: CalibrationSettings,
+    product: ProductFacts | None = None,
+    defective: Sequence[Path] = (),
+    reason: str = "",
+    by: str = "",
+    progress: Progress = silent,
+) -> Bundle:
+    """The bundle under new thresholds and rules; the calibration in force until now goes into its history.
+
+    With `good` images the thresholds come from these, which must be new to the detector. Without, from the scores
+    kept in the bundle; a zone cannot be changed then. `product` None keeps zone, rules and scale. `defective` images
+    serve the choice by costs alone.
+    """
+    present = bundle.calibration
+    product = product or ProductFacts(present.zone, present.rules, present.mm_per_px)
+    input_hw = bundle.manifest.input_hw
+    defective_scores = None
+    if defective:
+        found = run_graph(bundle.graph, ResizedImages(tuple(defective), input_hw), progress)
+        defective_scores = _zone_scores(found, bundle.manifest.reduction, product.zone)
+    if good:
+        _check_new(bundle, good)
+        images = ResizedImages(tuple(good), input_hw)
+        new = calibrate_held_out(
+            run_graph(bundle.graph, images, progress),
+            images,
+            bundle.manifest.reduction,
+            graph_sha256=bundle.graph_sha256,
+            method="split",
+            settings=settings,
+            product=product,
+            defective_scores=defective_scores,
+        )
+    else:
+        if product.zone != present.zone:
+            raise CalibrationError(
+                "a new zone changes the scores of the good images: give good images that were not used in the fit, "
+                "or train with the zone"
+            )
+        kept = dataclasses.replace(present, rules=product.rules, mm_per_px=product.mm_per_px)
+        new = recalibrate(kept, settings, defective_scores=defective_scores)
+    stamped = dataclasses.replace(new, created=_now(), by=by or _user(), reason=reason)
+    return bundle.with_calibration(stamped)
+
+
+def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "") -> Bundle:
+    """The bundle with calibration `number` of its history (1 is the oldest) in force again."""
+    restored, history = restore_calibration(
+        bundle.calibration, bundle.history, number, created=_now(), by=by or _user(), reason=reason
+    )
+    return dataclasses.replace(bundle, calibration=restored, history=history)
+
+
+def short_hashes(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The first `HASH_DIGITS` hex digits of each file's SHA-256."""
+    return tuple(digest[:HASH_DIGITS] for digest in hash_files(paths))
+
+
+def _zone_scores(held_out: HeldOut, reduction: Reduction, zone: Zone | None) -> list[float]:
+    if zone is None:
+        return [float(score) for score in held_out.anomaly_scores]
+    inside = zone_mask(zone, (held_out.anomaly_maps.shape[1], held_out.anomaly_maps.shape[2]))
+    return [reduce_map(anomaly_map, reduction, inside) for anomaly_map in held_out.anomaly_maps]
+
+
+def _check_new(bundle: Bundle, good: Sequence[Path]) -> None:
+    known = set(bundle.manifest.data.image_sha256)
+    seen = [path for path, digest in zip(good, short_hashes(good), strict=True) if digest in known]
+    if seen:
+        raise CalibrationError(
+            f"{len(seen)} of {len(good)} images were used when this bundle was trained, the first: {seen[0]}; "
+            "give good images that it has not seen, or none, to keep the scores that are in the bundle"
+        )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
