@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import OutputError
 from blemish.files import write_file
-from blemish.schema import AnomalyMap, Decision, Image, Mask, Region, Verdict
+from blemish.schema import AnomalyMap, Calibration, Decision, Image, Mask, Region, Verdict
 
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.
 _STOPS = np.array([(64, 16, 110), (158, 32, 110), (224, 68, 56), (249, 148, 30), (252, 232, 150)], dtype=np.float64)
@@ -23,6 +23,11 @@ _BADGE_COLORS: dict[Decision, tuple[int, int, int]] = {
     "review": (146, 84, 8),
     "reject": (176, 42, 26),
 }
+
+
+def map_scale(calibration: Calibration) -> tuple[float, float]:
+    """The raw map values that pictures of a product are colored by: where regions end, and the pixel threshold."""
+    return calibration.regions.grow_threshold, calibration.pixel_threshold
 
 
 def color_map(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> NDArray[np.uint8]:

@@ -1,0 +1,258 @@
+"""Evaluation -> one self-contained page, and the same as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from blemish.files import write_file
+from blemish.outputs import words
+from blemish.outputs.decision import (
+    PromiseCheck,
+    check_badge,
+    check_promise,
+    check_words,
+    decision_section,
+    threshold_of,
+)
+from blemish.outputs.gallery import groups_of
+from blemish.outputs.overlay import map_scale
+from blemish.outputs.pages import render
+from blemish.outputs.separation import curves_section, defects_section, measures_note, measures_section
+from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, ImageResult
+
+MAX_ROWS = 2000
+"""The most images listed on the page; the JSON beside it lists all."""
+
+
+def write_report(evaluation: Evaluation, folder: Path, calibration: Calibration | None = None) -> Path:
+    """The page `index.html`, written into `folder` with `evaluation.json` beside it.
+
+    The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
+    shows what the threshold promises and whether the test images bear it out.
+    """
+    folder = Path(folder)
+    page = report_page(evaluation, calibration)
+    content = json.dumps(evaluation_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
+    write_file(folder / "evaluation.json", content.encode("utf-8"))
+    return write_file(folder / "index.html", page.encode("utf-8"))
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as plain JSON values: metrics flat at the top, then `model`, `data` and one result per image."""
+    found = {
+        **evaluation.metrics,
+        "model": evaluation.model,
+        "data": evaluation.data,
+        "results": [asdict(result) for result in evaluation.results],
+    }
+    return {name: _json_value(value) for name, value in found.items()}
+
+
+def report_page(evaluation: Evaluation, calibration: Calibration | None = None) -> str:
+    """The report as HTML text."""
+    metrics, results = evaluation.metrics, evaluation.results
+    threshold = threshold_of(evaluation, calibration)
+    check = check_promise(calibration, results) if calibration is not None else None
+    shown = sorted(results, key=lambda result: -result.score)[:MAX_ROWS]
+    return render(
+        "report.html",
+        page={
+            "title": evaluation.data.get("name") or "Evaluation",
+            "lead": _lead(results),
+            "facts": _facts(evaluation),
+            "version": metadata.version("blemish"),
+            "written": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        },
+        headlines=_headlines(metrics, results),
+        promise={
+            "sentences": list(evaluation.model.get("promise", ())),
+            "check": check,
+            "badge": check_badge(check) if check else "",
+            "test_words": check_words(check) if check else "",
+        },
+        notes=_notes(evaluation, check),
+        decision=None if threshold is None else decision_section(evaluation, calibration, threshold),
+        curves=curves_section(metrics, results),
+        measures=measures_section(metrics),
+        measures_note=measures_note(metrics),
+        defects=defects_section(metrics, results, threshold),
+        has_review=any(result.decision == "review" for result in results),
+        groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
+        method=_method(evaluation, calibration),
+        images=shown,
+        images_title=(
+            f"{words.plural(len(results), 'image')}, highest score first"
+            if len(shown) == len(results)
+            else f"The {len(shown):,} highest scores of {len(results):,} images"
+        ),
+    )
+
+
+def _json_value(value: Any) -> Any:
+    """Plain JSON: no NumPy types, None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _json_value(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return _json_value(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_json_value(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return _json_value(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _lead(results: Sequence[ImageResult]) -> Markup:
+    """What happened, in two sentences."""
+    good = [result.decision for result in results if result.label == GOOD]
+    defective = [result.decision for result in results if result.label == DEFECTIVE]
+    escaped, rejected = defective.count("accept"), good.count("reject")
+    sentences = []
+    if defective:
+        outcome = (
+            Markup("<strong>none escaped</strong>")
+            if escaped == 0
+            else Markup('<strong class="bad">{} escaped</strong>').format(f"{escaped:,}")
+        )
+        doubtful = _review_words(defective.count("review"))
+        sentences.append(
+            Markup("Of {}, {}{}.").format(words.plural(len(defective), "defective part"), outcome, doubtful)
+        )
+    if good:
+        outcome = (
+            Markup("<strong>none was rejected</strong>")
+            if rejected == 0
+            else Markup('<strong class="bad">{} {} rejected</strong>').format(
+                f"{rejected:,}", "was" if rejected == 1 else "were"
+            )
+        )
+        doubtful = _review_words(good.count("review"))
+        sentences.append(Markup("Of {}, {}{}.").format(words.plural(len(good), "good part"), outcome, doubtful))
+    return Markup(" ").join(sentences)
+
+
+def _review_words(count: int) -> str:
+    return f" and {count:,} {'was' if count == 1 else 'were'} put up for review" if count else ""
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    model = evaluation.model
+    hw = model.get("input_hw")
+    facts = [
+        ("Detector", model.get("detector")),
+        ("Backbone", model.get("backbone")),
+        ("Input", f"{hw[1]} × {hw[0]} px" if hw else None),
+        ("Bundle", model.get("bundle_id")),
+        ("Trained", str(model.get("created") or "")[:10]),
+    ]
+    return [(name, str(value)) for name, value in facts if value]
+
+
+def _headlines(metrics: Mapping[str, Any], results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    intervals = metrics.get("intervals", {})
+    num_good = sum(result.label == GOOD for result in results)
+    num_defective = len(results) - num_good
+    both = f"{num_good:,} good, {num_defective:,} defective"
+
+    def of(name: str, key: str, count: str, *, as_rate: bool = False) -> dict[str, Any]:
+        limits = intervals.get(key)
+        shown = words.rate if as_rate else words.metric
+        under = [words.interval(limits, as_rate=as_rate)] if limits else []
+        return {"name": name, "value": shown(metrics.get(key)), "unit": "", "under": [*under, count]}
+
+    return [
+        of("Escape rate", "escape_rate", words.plural(num_defective, "defective image"), as_rate=True),
+        of("False reject rate", "false_reject_rate", words.plural(num_good, "good image"), as_rate=True),
+        of("Balanced accuracy", "balanced_accuracy", both, as_rate=True),
+        of("Image AUROC", "image_auroc", both),
+        of("AUPRO 0.30", "aupro_30", _pixel_images(metrics)),
+        {
+            "name": "Time per image",
+            "value": words.score(metrics.get("milliseconds")),
+            "unit": "ms" if metrics.get("milliseconds") is not None else "",
+            "under": [f"median of {words.plural(len(results), 'image')}"],
+        },
+    ]
+
+
+def _pixel_images(metrics: Mapping[str, Any]) -> str:
+    count = metrics.get("num_pixel_images")
+    return "no masks to judge pixels by" if not count else f"pixels of {words.plural(count, 'image')}"
+
+
+def _notes(evaluation: Evaluation, check: PromiseCheck | None) -> list[str]:
+    notes = [str(note) for note in evaluation.data.get("notes", ())]
+    if check is not None and check.outcome == "broken":
+        notes.insert(0, "The false reject promise was not kept on these images; see above.")
+    bounds = evaluation.metrics.get("pixel_error_bounds", {})
+    if any(bounds.values()):
+        widest = max(bounds.values())
+        notes.append(f"Pixel-level metrics come from fine histograms; they are exact to {widest:.1e}.")
+    return notes
+
+
+def _scale(evaluation: Evaluation, calibration: Calibration | None) -> tuple[float, float]:
+    """The scale of map colors: the calibration's, else from the maps of the good parts that are shown."""
+    if calibration is not None:
+        return map_scale(calibration)
+    shown = [picture for picture in evaluation.pictures if picture.item.is_good] or list(evaluation.pictures)
+    if not shown:
+        return 0.0, 1.0
+    values = [picture.verdict.anomaly_map for picture in shown]
+    return float(np.median([np.median(value) for value in values])), float(np.max([np.max(value) for value in values]))
+
+
+def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dict[str, Any]]:
+    model, data = evaluation.model, evaluation.data
+    hw = model.get("input_hw")
+    bundle = [
+        ("Detector", model.get("detector")),
+        ("Backbone", model.get("backbone")),
+        ("Input size", f"{hw[1]} × {hw[0]} px" if hw else None),
+        ("Settings", model.get("settings")),
+        ("Seed", model.get("seed")),
+        ("Good images fitted on", model.get("num_fit")),
+        ("Fit time", f"{model['fit_seconds']:.1f} s" if model.get("fit_seconds") is not None else None),
+        ("Bundle", model.get("bundle_id")),
+        ("Made", model.get("created")),
+        ("Versions", model.get("versions")),
+    ]
+    tested = [
+        ("Data set", data.get("name")),
+        ("Layout", data.get("layout")),
+        ("Good test images", data.get("num_good")),
+        ("Defective test images", data.get("num_defective")),
+        ("Defective without mask", data.get("num_without_mask")),
+        ("Fingerprint", data.get("fingerprint")),
+    ]
+    boxes: list[dict[str, Any]] = [
+        {"name": "What was judged", "pairs": bundle},
+        {"name": "What it was tested on", "pairs": tested},
+    ]
+    if calibration is not None:
+        promise = calibration.promise
+        limits = [
+            ("Method", calibration.method),
+            ("Good scores", len(calibration.good_scores)),
+            ("Image threshold", calibration.image_threshold),
+            ("Review threshold", calibration.review_threshold),
+            ("Pixel threshold", calibration.pixel_threshold),
+            ("Wanted false reject rate", words.rate(promise.wanted_rate)),
+            ("Promised", f"{words.rate(promise.rate)} with {100 * promise.confidence:g} % confidence"),
+            ("Scale", f"{calibration.mm_per_px:g} mm per pixel" if calibration.mm_per_px else None),
+            ("Set", " ".join(part for part in (calibration.created, calibration.by, calibration.reason) if part)),
+        ]
+        boxes.append(("How the thresholds were set", limits))
+    told = [(name, [(fact, words.plain(value)) for fact, value in pairs]) for name, pairs in boxes]
+    return [{"name": name, "pairs": [pair for pair in pairs if pair[1] != "–"]} for name, pairs in told]
