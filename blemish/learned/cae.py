@@ -37,7 +37,7 @@ class Settings(TrainingSettings):
         int, Field(ge=4, le=256, description="channels of the first layer; doubled by each further one")
     ] = 32
     loss: Annotated[ReconstructionLoss, Field(description="trained with, and read as the error map")] = "mse"
-    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 3.0
 
 
 INFO = DetectorInfo(

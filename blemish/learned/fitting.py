@@ -73,7 +73,8 @@ def fit_reconstruction(
 
     def make(some: Sequence[Image], training_name: str) -> Made:
         trained = train(build, Samples(some, prepare), settings, name=training_name, seed=seed, progress=progress)
-        reader = MapReader(cell_grid(input_hw, 1), input_hw, sigma=sigma, reduction=reduction)
+        grid = cell_grid(input_hw, 1)
+        reader = MapReader(grid, input_hw, sigma=sigma, reduction=reduction, logarithm=True)
         reader.learn_usual(raw_maps(trained.learner, some))
         return Made(OneGraph(trained.learner, reader), trained.facts)
 

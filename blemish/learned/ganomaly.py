@@ -38,7 +38,7 @@ class Settings(TrainingSettings):
         Literal["both", "code", "reconstruction"],
         Field(description="what the map shows: the difference of codes, of pixels, or both"),
     ] = "both"
-    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 3.0
 
 
 INFO = DetectorInfo(

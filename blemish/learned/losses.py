@@ -15,7 +15,7 @@ _SIGMA = 1.5
 
 
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:
-    """The structural similarity per position and color, -1 to 1, of images [batch, channels, height, width] from 0 to 1.
+    """The structural similarity per position and color, -1 to 1, of pixels [batch, 3, height, width] from 0 to 1.
 
     Wang et al., 2004: Gaussian window of 11 x 11 and sigma 1.5, edges mirrored. Computed in float32 whatever the
     surrounding precision: the variances are differences of nearly equal numbers.

@@ -6,6 +6,7 @@ smoothed error is compared with what good images show there: its center is taken
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,10 @@ from blemish.graph.grid import Grid, cell_grid, interpolation_matrix, smoothing_
 from blemish.learned.training import Learner, pixels_of
 from blemish.schema import Image, Reduction
 
+NEGLIGIBLE = 0.3
+"""Errors below this share of the typical one do not count: their logarithms are noise."""
+NUM_TYPICAL = 8
+"""How many batches tell the typical error."""
 BATCH = 8
 """Images read at once when nothing is learned."""
 
@@ -27,16 +32,27 @@ class MapReader(nn.Module):
     each kind is compared with what is usual there (`learn_usual`; until then with 0 and 1); the anomaly map is the mean
     over the kinds, the score the map's reduction. Resampling and smoothing are linear along rows and columns: two
     matrix products.
+
+    With `logarithm` the comparison is of logarithms: errors of good images spread by factors, not by amounts.
     """
 
     rows: Tensor
     columns: Tensor
     center: Tensor
     scale: Tensor
+    typical: Tensor
 
-    def __init__(self, source: Grid, input_hw: tuple[int, int], *, sigma: float, reduction: Reduction) -> None:
+    def __init__(
+        self,
+        source: Grid,
+        input_hw: tuple[int, int],
+        *,
+        sigma: float,
+        reduction: Reduction,
+        logarithm: bool = False,
+    ) -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction, self.logarithm = reduction, logarithm
         target = cell_grid(input_hw, 1)
         rows, columns = (
             smoothing_matrix(target.centers(axis), sigma)
@@ -47,13 +63,19 @@ class MapReader(nn.Module):
         self.register_buffer("columns", torch.from_numpy(columns.T.astype(np.float32)))
         self.register_buffer("center", torch.zeros(input_hw))
         self.register_buffer("scale", torch.ones(input_hw))
+        self.register_buffer("typical", torch.ones(()))
 
     def smooth(self, raw: Tensor) -> Tensor:
         """The raw map at the input's size, smoothed."""
         return self.rows @ raw.float() @ self.columns
 
+    def level(self, raw: Tensor) -> Tensor:
+        """What is compared with the usual: the smoothed map, or its logarithm above a part of the typical error."""
+        smooth = self.smooth(raw)
+        return torch.log(smooth.clamp_min(0) / self.typical + NEGLIGIBLE) if self.logarithm else smooth
+
     def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        anomaly_map = (self.smooth(raw) - self.center) / self.scale
+        anomaly_map = (self.level(raw) - self.center) / self.scale
         if anomaly_map.ndim == 4:
             anomaly_map = anomaly_map.mean(1)
         if self.reduction.kind == "max":
@@ -61,18 +83,23 @@ class MapReader(nn.Module):
         return anomaly_map, anomaly_map.flatten(1).topk(self.reduction.count, dim=1).values.mean(1)
 
     def learn_usual(self, raw_maps: Iterable[Tensor]) -> None:
-        """Sets center and scale to mean and standard deviation of good images' smoothed maps (batches of raw maps).
+        """Sets center and scale to mean and standard deviation of what good images show (batches of raw maps).
 
         The variance of a position leans on the mean variance of all: a few images tell little about one position.
         """
-        count = 0
-        total, squares = torch.zeros(()), torch.zeros(())
         with torch.no_grad():
+            if self.logarithm:
+                remaining = iter(raw_maps)
+                first = list(itertools.islice(remaining, NUM_TYPICAL))
+                mean_error = torch.cat([raw.float().flatten(-2).mean(-1) for raw in first]).mean(0)
+                self.typical = mean_error.clamp_min(1e-8)[..., None, None]
+                raw_maps = itertools.chain(first, remaining)
+            count, total, squares = 0, torch.zeros(()), torch.zeros(())
             for raw in raw_maps:
-                smooth = self.smooth(raw).double()
-                count += len(smooth)
-                total = total + smooth.sum(0)
-                squares = squares + smooth.square().sum(0)
+                level = self.level(raw).double()
+                count += len(level)
+                total = total + level.sum(0)
+                squares = squares + level.square().sum(0)
             mean = total / count
             variance = (squares / count - mean.square()).clamp_min(0)
             overall = variance.mean((-2, -1), keepdim=True)

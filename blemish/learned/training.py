@@ -162,7 +162,7 @@ def train(
             training,
             validation,
             settings,
-            identity=_identity(images, settings, name, seed),
+            identity=_identity(learner, images, settings, name, seed),
             folder=folder,
             run=run,
             name=name,
@@ -224,15 +224,19 @@ def _loaded(images: Sequence[Image]) -> Sequence[Image]:
     return loaded
 
 
-def _identity(images: Sequence[Image], settings: TrainingSettings, name: str, seed: int) -> dict[str, Any]:
+def _identity(
+    learner: Learner, images: Sequence[Image], settings: TrainingSettings, name: str, seed: int
+) -> dict[str, Any]:
     """What a checkpoint must agree in with the training that goes on from it."""
     content = hashlib.sha256()
     for index in range(len(images)):
         content.update(np.ascontiguousarray(images[index]).tobytes())
+    form = str([(key, list(tensor.shape)) for key, tensor in learner.state_dict().items()])
     plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return {
         **{f"setting {key}": value for key, value in plain.items()},
         "detector": name,
+        "form of the network": hashlib.sha256(form.encode()).hexdigest()[:16],
         "image size": list(images[0].shape[:2]),
         "number of images": len(images),
         "content of the images": content.hexdigest()[:16],

@@ -46,7 +46,7 @@ class Settings(TrainingSettings):
         float, Field(ge=0, le=10, description="weight of the difference of backbone features in the loss; 0: none")
     ] = 0.0
     scales: Annotated[int, Field(ge=1, le=4, description="error maps at so many sizes, each half the last")] = 3
-    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 3.0
 
 
 INFO = DetectorInfo(

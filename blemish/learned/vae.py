@@ -39,7 +39,7 @@ class Settings(TrainingSettings):
         Literal["elbo", "reconstruction"],
         Field(description="evidence lower bound: error and unlikely codes; or the error alone"),
     ] = "elbo"
-    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
+    sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 3.0
 
 
 INFO = DetectorInfo(
