@@ -18,16 +18,18 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """The structural similarity per position and color, -1 to 1, of pixels [batch, 3, height, width] from 0 to 1.
 
     Wang et al., 2004: Gaussian window of 11 x 11 and sigma 1.5, edges mirrored. Computed in float32 whatever the
-    surrounding precision: the variances are differences of nearly equal numbers.
+    surrounding precision.
     """
     with torch.autocast(first.device.type, enabled=False):
-        first, second = first.float(), second.float()
+        # Around the middle gray, so that less is lost where variances are differences of nearly equal numbers.
+        first, second = first.float() - 0.5, second.float() - 0.5
         moments = _blur(torch.cat([first, second, first * first, second * second, first * second], 1))
-        mean_first, mean_second, square_first, square_second, product = moments.chunk(5, 1)
-        mean_product = mean_first * mean_second
-        squares = mean_first * mean_first + mean_second * mean_second
-        likeness = (2 * mean_product + 0.01**2) * (2 * (product - mean_product) + 0.03**2)
-        return likeness / ((squares + 0.01**2) * (square_first + square_second - squares + 0.03**2))
+        first, second, square_first, square_second, product = moments.chunk(5, 1)
+        covariance = product - first * second
+        variances = square_first + square_second - first * first - second * second
+        first, second = first + 0.5, second + 0.5
+        luminance = (2 * first * second + 0.01**2) / (first * first + second * second + 0.01**2)
+        return luminance * (2 * covariance + 0.03**2) / (variances + 0.03**2)
 
 
 def error_map(pixels: Tensor, reconstruction: Tensor, loss: ReconstructionLoss) -> Tensor:
