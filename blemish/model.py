@@ -18,6 +18,7 @@ from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
 if TYPE_CHECKING:
     from blemish.data.index import DatasetIndex
     from blemish.inspection.inspector import Inspector
+    from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import DataSource, Size
 
 
@@ -42,12 +43,20 @@ class Model:
         return self.inspector.inspect(image)
 
     def evaluate(
-        self, data: str | Path | DatasetIndex, *, report: str | Path | None = None, progress: Progress = silent
+        self,
+        data: str | Path | DatasetIndex,
+        *,
+        report: str | Path | None = None,
+        map_hw: tuple[int, int] | None = None,
+        progress: Progress = silent,
     ) -> Evaluation:
-        """The metrics on a labelled data set; with `report`, also a page in that folder."""
+        """The metrics on a labelled data set; with `report`, also a page in that folder.
+
+        Pixel-level metrics are taken at the size of the masks, or at `map_hw`.
+        """
         from blemish.workflow.evaluate import evaluate
 
-        evaluation = evaluate(self.inspector, data, progress=progress)
+        evaluation = evaluate(self.inspector, data, map_hw=map_hw, progress=progress)
         if report is not None:
             from blemish.outputs.report import write_report
 
@@ -70,13 +79,16 @@ def train(
     calibration: Literal["cross", "split"] | None = None,
     false_reject: float = 0.01,
     confidence: float = 0.95,
+    review_rate: float | None = None,
+    product: ProductFacts | None = None,
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> Model:
     """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
 
     `size` is the shorter side of the input in pixels, or (height, width); `false_reject` the wanted share of good
-    parts that are rejected, promised with `confidence` where there are enough good images.
+    parts that are rejected, promised with `confidence` where there are enough good images; with `review_rate`, the
+    share of good parts rejected or put up for review. `product` holds the zone, rules and scale of the images.
     """
     from blemish.calibration.settings import CalibrationSettings
     from blemish.workflow.train import train as train_bundle
@@ -90,7 +102,10 @@ def train(
             settings=settings,
             seed=seed,
             calibration=calibration,
-            calibration_settings=CalibrationSettings(false_reject=false_reject, confidence=confidence),
+            calibration_settings=CalibrationSettings(
+                false_reject=false_reject, confidence=confidence, review_rate=review_rate
+            ),
+            product=product,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from blemish.cli.console import print_json, say
 from blemish.cli.options import BundleFile, Json
+from blemish.errors import SettingsError
+from blemish.schema import Backbone, Layer
 
 
 def info(bundle: BundleFile, json: Json = False) -> None:
@@ -45,7 +48,6 @@ def info(bundle: BundleFile, json: Json = False) -> None:
 
 def detectors(json: Json = False) -> None:
     """List the detectors with their settings, paper and needs."""
-    from blemish.errors import SettingsError
     from blemish.registry import detector_names, load_detector
     from blemish.workflow.settings import describe_settings
 
@@ -85,32 +87,92 @@ def detectors(json: Json = False) -> None:
             typer.echo(f"  {setting['name']} = {setting['default']}  ({setting['type']}) {setting['description']}")
 
 
-def backbones(json: Json = False) -> None:
-    """List the backbones that can be used, with their layers and licence."""
-    from blemish.weights import list_backbones
+backbones_app = typer.Typer(
+    help="List the backbones that can be used, or add one.", invoke_without_command=True, rich_markup_mode=None
+)
 
-    found = list_backbones()
-    if json:
-        print_json(
-            {
-                "backbones": [
-                    {
-                        "name": backbone.name,
-                        "path": str(backbone.path),
-                        "sha256": backbone.sha256,
-                        "licence": backbone.licence,
-                        "source": backbone.source,
-                        "layers": [
-                            {"name": layer.name, "channels": layer.channels, "stride": layer.stride}
-                            for layer in backbone.layers
-                        ],
-                    }
-                    for backbone in found
-                ]
-            }
-        )
+
+@backbones_app.callback()
+def backbones(context: typer.Context, json: Json = False) -> None:
+    """List the backbones that can be used, with their layers and licence."""
+    if context.invoked_subcommand is not None:
         return
-    for backbone in found:
-        typer.echo(f"{backbone.name}: {backbone.licence}; {backbone.source}")
-        for layer in backbone.layers:
-            typer.echo(f"  {layer.name}: {layer.channels} channels, stride {layer.stride}")
+    from blemish.errors import BackboneError
+    from blemish.weights import backbone_names, find_backbone
+
+    rows: list[dict[str, Any]] = []
+    for name in backbone_names():
+        try:
+            rows.append(_backbone_row(find_backbone(name)))
+        except BackboneError as error:
+            rows.append({"name": name, "error": str(error)})
+    if json:
+        print_json({"backbones": rows})
+        return
+    for row in rows:
+        if "error" in row:
+            say(row["error"])
+            continue
+        typer.echo(f"{row['name']}: {row['licence']}; {row['source']}")
+        for layer in row["layers"]:
+            typer.echo(f"  {layer['name']}: {layer['channels']} channels, stride {layer['stride']}")
+
+
+@backbones_app.command("add")
+def add_backbone(
+    file: Annotated[Path, typer.Argument(help="An ONNX file that takes scaled float32 pixels.", show_default=False)],
+    layer: Annotated[list[str], typer.Option(help="NAME:CHANNELS:STRIDE[:OFFSET] of an output; once for each layer.")],
+    mean: Annotated[str, typer.Option(help="R,G,B taken from pixels of 0 to 255.")],
+    std: Annotated[str, typer.Option(help="R,G,B that pixels are divided by after that.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")],
+    source: Annotated[str, typer.Option(help="Where the weights come from.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; by default the file's name.")] = None,
+    input_name: Annotated[str, typer.Option("--input", help="Name of the graph's input.")] = "input",
+    json: Json = False,
+) -> None:
+    """Make an ONNX network of your own usable as a backbone."""
+    from blemish.weights import add_backbone as add
+
+    added = add(
+        file,
+        layers=[_parse_layer(text) for text in layer],
+        mean=_parse_rgb("--mean", mean),
+        std=_parse_rgb("--std", std),
+        licence=licence,
+        source=source,
+        name=name,
+        input_name=input_name,
+    )
+    if json:
+        print_json(_backbone_row(added))
+    else:
+        say(f"{added.name}: {added.path}; use it with --backbone {added.name}")
+
+
+def _parse_layer(text: str) -> Layer:
+    try:
+        name, channels, stride, *offset = text.split(":")
+        return Layer(name, int(channels), int(stride), float(offset[0]) if offset else 0.0)
+    except ValueError:
+        raise SettingsError(f"--layer {text}: give NAME:CHANNELS:STRIDE, for example blocks.2:40:8") from None
+
+
+def _parse_rgb(option: str, text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"{option} {text}: give three numbers, for example 123.7,116.3,103.5") from None
+    return red, green, blue
+
+
+def _backbone_row(backbone: Backbone) -> dict[str, Any]:
+    return {
+        "name": backbone.name,
+        "path": str(backbone.path),
+        "sha256": backbone.sha256,
+        "licence": backbone.licence,
+        "source": backbone.source,
+        "layers": [
+            {"name": layer.name, "channels": layer.channels, "stride": layer.stride} for layer in backbone.layers
+        ],
+    }

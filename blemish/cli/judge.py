@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say
-from blemish.cli.options import BundleFile, DataFolder, Json
+from blemish.cli.options import BundleFile, Json, parse_hw
+from blemish.errors import SettingsError
 
 HEADLINES = (
     "image_auroc",
@@ -30,16 +31,34 @@ HEADLINES = (
 
 
 def evaluate(
-    bundle: BundleFile,
-    data: DataFolder,
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle file; leave it out with --maps.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="A data set with labelled test images.")] = None,
     report: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the report page.")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Judge anomaly maps that another tool saved, in place of a bundle.")
+    ] = None,
+    map_size: Annotated[
+        str | None, typer.Option(help="Score maps at this size, HEIGHTxWIDTH, in place of that of the masks.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on labelled test images; with -o, write a report page."""
+    """Measure a bundle (or saved maps) on labelled test images; with -o, write a report page."""
     from blemish import model
+    from blemish.workflow.evaluate import evaluate_maps
 
+    map_hw = parse_hw(map_size) if map_size else None
     with progress_bars() as progress:
-        evaluation = model.load(bundle).evaluate(data, report=report, progress=progress)
+        if maps is not None:
+            place = data or bundle
+            if place is None or (data and bundle):
+                raise SettingsError("with --maps give the data set alone: blemish evaluate --maps DIR DATA")
+            if report is not None:
+                raise SettingsError("a report page needs verdicts: leave -o out with --maps, or use --json")
+            evaluation = evaluate_maps(maps, place, map_hw=map_hw, progress=progress)
+        elif bundle is None or data is None:
+            raise SettingsError("give a bundle and a data set: blemish evaluate part.blemish DATA")
+        else:
+            evaluation = model.load(bundle).evaluate(data, report=report, map_hw=map_hw, progress=progress)
     metrics = evaluation.metrics
     if json:
         print_json({**metrics, "report": None if report is None else str(report / "index.html")})
@@ -74,34 +93,71 @@ def inspect(
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="End with exit status 1 where an image is rejected.")
     ] = False,
+    lot: Annotated[
+        bool, typer.Option("--lot", help="Judge all images as one lot, with control of the false discovery rate.")
+    ] = False,
+    false_discovery_rate: Annotated[
+        float, typer.Option(help="With --lot: the share of the rejects that may be false, on average.")
+    ] = 0.1,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps the drift watch between runs; with -o it is drift.json there."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
+    from blemish.calibration.lot import judge_lot, lot_sentence
+    from blemish.inspection.inspector import Inspector
     from blemish.outputs.sinks import verdict_json
     from blemish.workflow.inspect import collect_images, inspect_files, open_sinks
+    from blemish.workflow.watch import Watch
 
     paths = collect_images(images)
     made = model.load(bundle)
+    inspector = Inspector(made.bundle, watch_drift=True)
+    watch_file = watch or (None if output is None else output / "drift.json")
+    drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()
+    judged: list[tuple[dict[str, Any], float]] = []
     failed = 0
-    with progress_bars() as progress, ExitStack() as stack:
-        sinks = open_sinks(output, made.calibration, stack) if output is not None else ()
-        for path, outcome in inspect_files(made.inspector, paths, sinks, progress):
-            if isinstance(outcome, Exception):
-                failed += 1
-                say(f"blemish: {outcome}")
-                if json:
-                    print_json({"path": str(path), "error": str(outcome)})
-                continue
-            decisions[outcome.decision] += 1
-            if json:
-                print_json(verdict_json(outcome))
-            else:
-                found = f"  {len(outcome.regions)} regions" if outcome.regions else ""
-                typer.echo(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
+    try:
+        with progress_bars() as progress, ExitStack() as stack:
+            sinks = open_sinks(output, made.calibration, stack) if output is not None else ()
+            for path, outcome in inspect_files(inspector, paths, sinks, progress):
+                if isinstance(outcome, Exception):
+                    failed += 1
+                    say(f"blemish: {outcome}")
+                    if json:
+                        print_json({"path": str(path), "error": str(outcome)})
+                    continue
+                if drift is not None:
+                    drift.update(outcome)
+                decisions[outcome.decision] += 1
+                judged.append((verdict_json(outcome), outcome.p_value))
+                if json and not lot:
+                    print_json(verdict_json(outcome))
+                elif not json:
+                    found = f"  {len(outcome.regions)} regions" if outcome.regions else ""
+                    typer.echo(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
+    finally:
+        if drift is not None:
+            drift.save()
     counts = ", ".join(f"{decisions[name]} {name}" for name in ("accept", "review", "reject") if decisions[name])
     say(f"{sum(decisions.values())} images: {counts or 'none judged'}" + (f", {failed} unreadable" if failed else ""))
+    if lot and judged:
+        num_good = len(made.calibration.good_scores)
+        outcome_of_lot = judge_lot(
+            [p_value for _, p_value in judged], num_good=num_good, false_discovery_rate=false_discovery_rate
+        )
+        say(lot_sentence(outcome_of_lot))
+        for (row, p_value), is_rejected in zip(judged, outcome_of_lot.is_rejected, strict=True):
+            if json:
+                print_json({**row, "lot_rejected": is_rejected})
+            elif is_rejected:
+                typer.echo(f"rejected in the lot: {row['path']} (p-value {p_value:.4g})")
+    if drift is not None and drift.report().is_void:
+        say(drift.report().sentence)
     if failed:
         raise typer.Exit(2)
     if fail_on_reject and decisions["reject"]:

@@ -15,10 +15,13 @@ from blemish.cli.options import (
     DetectorName,
     FalseReject,
     Json,
+    MmPerPx,
+    Rules,
     Seed,
     SettingTexts,
     SizeText,
     SkipUnreadable,
+    ZoneFile,
     parse_settings,
     parse_size,
 )
@@ -41,12 +44,20 @@ def train(
     ] = None,
     false_reject: FalseReject = 0.01,
     confidence: Confidence = 0.95,
+    review_rate: Annotated[
+        float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
+    ] = None,
+    zone: ZoneFile = None,
+    rules: Rules = None,
+    mm_per_px: MmPerPx = None,
     skip_unreadable: SkipUnreadable = False,
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
     from blemish import model
-    from blemish.calibration.promise import assumption_sentence, promise_sentence
+    from blemish.calibration.explain import explain
+    from blemish.calibration.promise import promise_sentence
+    from blemish.workflow.calibrate import product_facts
 
     with progress_bars() as progress:
         made = model.train(
@@ -59,6 +70,8 @@ def train(
             calibration=calibration,
             false_reject=false_reject,
             confidence=confidence,
+            review_rate=review_rate,
+            product=product_facts(zone, rules, mm_per_px),
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
@@ -75,6 +88,7 @@ def train(
                 "input_hw": manifest.input_hw,
                 "num_good": manifest.data.num_calibration,
                 "skipped": skipped,
+                "suspicious": manifest.facts.get("suspicious", []),
                 "fit_seconds": manifest.facts["fit_seconds"],
                 "threshold": thresholds.image_threshold,
                 "promise": promise_sentence(thresholds.promise),
@@ -87,8 +101,16 @@ def train(
         f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
         f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
     )
-    say(promise_sentence(thresholds.promise))
-    say(assumption_sentence(thresholds.method))
+    for sentence in explain(thresholds):
+        say(sentence)
+    for note in manifest.facts.get("notes", []):
+        say(note)
+    suspicious = manifest.facts.get("suspicious", [])
+    if suspicious:
+        say(
+            f"{len(suspicious)} good images score far above the rest, look at them: {', '.join(suspicious[:5])}; "
+            "a defective part among the good images lets defects escape"
+        )
 
 
 def demo(

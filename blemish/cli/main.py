@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blemish import __version__
-from blemish.cli import data, facts, judge, learn
+from blemish.cli import data, decide, facts, judge, learn
 from blemish.cli.console import say
 from blemish.errors import BlemishError
 
@@ -23,8 +23,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (learn.demo, learn.train, judge.evaluate, judge.inspect, facts.info, facts.detectors, facts.backbones):
+for command in (
+    learn.demo,
+    learn.train,
+    judge.evaluate,
+    judge.inspect,
+    decide.calibrate,
+    facts.info,
+    facts.detectors,
+):
     app.command()(command)
+app.add_typer(facts.backbones_app, name="backbones")
 app.add_typer(data.app, name="data")
 
 

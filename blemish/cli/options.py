@@ -30,14 +30,27 @@ FalseReject = Annotated[float, typer.Option(help="Wanted share of good parts tha
 Confidence = Annotated[float, typer.Option(help="Confidence of the promise about that share.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
+ZoneFile = Annotated[
+    Path | None,
+    typer.Option("--zone", help="Mask image, white where to look, drawn at the full size of the inspected images."),
+]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option("--rule", help="For example 'reject scratches longer than 2 mm'; may be given many times."),
+]
+MmPerPx = Annotated[float | None, typer.Option(help="Millimetres per pixel of the inspected images.")]
+
 
 def parse_size(text: str) -> int | tuple[int, int]:
     """`256` -> 256, `256x640` -> (256, 640). Raises SettingsError."""
-    if re.fullmatch(r"\d+", text):
-        return int(text)
+    return int(text) if re.fullmatch(r"\d+", text) else parse_hw(text)
+
+
+def parse_hw(text: str) -> tuple[int, int]:
+    """`256x640` -> (256, 640). Raises SettingsError."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
-        raise SettingsError(f"--size {text}: give a number of pixels, or height and width, for example 256x640")
+        raise SettingsError(f"size {text}: give height and width in pixels, for example 256x640")
     return int(match[1]), int(match[2])
 
 

@@ -16,6 +16,7 @@ from blemish.bundle.bundle import Bundle
 from blemish.calibration.calibrate import calibrate, recalibrate
 from blemish.calibration.conditions import good_conditions, measure_conditions
 from blemish.calibration.history import restore_calibration
+from blemish.calibration.rules import parse_rules
 from blemish.calibration.settings import CalibrationSettings
 from blemish.data.decode import read_mask
 from blemish.data.index import hash_files
@@ -43,6 +44,18 @@ def read_zone(path: Path) -> Zone:
     """The zone of a mask image, white where to look, drawn at the full size of the inspected images."""
     mask = read_mask(path)
     return zone_from_mask(mask, (mask.shape[0], mask.shape[1]))
+
+
+def product_facts(
+    zone: Path | None, rules: Sequence[str] | None, mm_per_px: float | None, present: Calibration | None = None
+) -> ProductFacts:
+    """The facts given, each that is not given as it is at present; rules as text (see `parse_rules`)."""
+    kept = ProductFacts(present.zone, present.rules, present.mm_per_px) if present else ProductFacts()
+    return ProductFacts(
+        zone=kept.zone if zone is None else read_zone(zone),
+        rules=kept.rules if rules is None else parse_rules("\n".join(rules)),
+        mm_per_px=kept.mm_per_px if mm_per_px is None else mm_per_px,
+    )
 
 
 def calibrate_held_out(

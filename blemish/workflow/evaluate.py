@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.decode import read_image, read_mask
+from blemish.calibration.explain import explain
+from blemish.data.decode import read_image, read_image_hw, read_mask
 from blemish.data.index import DatasetIndex, open_dataset
+from blemish.data.maps import find_maps, read_map
 from blemish.data.resize import resize_map, resize_mask
 from blemish.errors import DataError
 from blemish.inspection.inspector import Inspector
@@ -49,7 +51,7 @@ def evaluate(
     index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
     items = index.test
     _require_both(index, items)
-    pixels = PixelAccumulator()
+    pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     verdicts = []
     for number, item in enumerate(items, start=1):
         verdict = _inspect(inspector, index, item)
@@ -67,6 +69,34 @@ def evaluate(
     )
 
 
+def evaluate_maps(
+    maps: Path, data: str | Path | DatasetIndex, *, map_hw: tuple[int, int] | None = None, progress: Progress = silent
+) -> Evaluation:
+    """The ranking metrics of anomaly maps that any other tool saved; see `find_maps` for the folder.
+
+    The image score is the maximum of the map where no scores.csv gives it. There is no threshold, so nothing is
+    decided: rates at an operating point are left out.
+    """
+    index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
+    _require_both(index, index.test)
+    pixels = PixelAccumulator()
+    scores = []
+    saved = find_maps(maps, index)
+    for number, found in enumerate(saved, start=1):
+        anomaly_map = read_map(found.path)
+        scores.append(float(anomaly_map.max()) if found.anomaly_score is None else found.anomaly_score)
+        _add_pixels(pixels, found.item, anomaly_map, read_image_hw(found.item.path), map_hw)
+        progress("reading maps", number, len(saved))
+    items = [found.item for found in saved]
+    parts = [image_metrics(np.array([item.label for item in items]), np.array(scores)), _pixel_metrics(pixels)]
+    return Evaluation(
+        metrics=_merge(parts),
+        model={"detector": "saved maps", "path": str(maps)},
+        data=data_facts(index, items, pixels.num_without_mask),
+        results=(),
+    )
+
+
 def model_facts(bundle: Bundle) -> dict[str, Any]:
     """What a report says of the bundle it judged."""
     manifest = bundle.manifest
@@ -81,6 +111,7 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "num_fit": manifest.data.num_fit,
         "num_calibration": manifest.data.num_calibration,
         "calibration": bundle.calibration.method,
+        "promise": list(explain(bundle.calibration)),
         "fit_seconds": manifest.facts.get("fit_seconds"),
         "facts": manifest.facts,
         "versions": manifest.versions,
@@ -139,21 +170,28 @@ def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: Pi
     labels = np.array([item.label for item in items])
     scores = np.array([verdict.score for verdict in verdicts])
     rejected = np.array([verdict.decision == "reject" for verdict in verdicts])
-    parts: list[dict[str, Any]] = [
-        image_metrics(labels, scores),
-        pixels.compute() if pixels.has_defects else {},
-        operating_point(labels, rejected, [item.defect_type for item in items], scores=scores),
-        {
-            "num_review": sum(verdict.decision == "review" for verdict in verdicts),
-            "milliseconds": float(np.median([verdict.milliseconds for verdict in verdicts])),
-        },
-    ]
-    merged: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    for part in parts:
-        intervals.update(part.get("intervals", {}))
-        merged.update(part)
-    return {**merged, "intervals": intervals}
+    return _merge(
+        [
+            image_metrics(labels, scores),
+            _pixel_metrics(pixels),
+            operating_point(labels, rejected, [item.defect_type for item in items], scores=scores),
+            {
+                "num_review": sum(verdict.decision == "review" for verdict in verdicts),
+                "milliseconds": float(np.median([verdict.milliseconds for verdict in verdicts])),
+            },
+        ]
+    )
+
+
+def _pixel_metrics(pixels: PixelAccumulator) -> dict[str, Any]:
+    return pixels.compute() if pixels.has_defects else {}
+
+
+def _merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One flat dictionary, the intervals of all parts together."""
+    merged = {name: value for part in parts for name, value in part.items()}
+    merged["intervals"] = {name: value for part in parts for name, value in part.get("intervals", {}).items()}
+    return merged
 
 
 def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[int]:

@@ -1,0 +1,106 @@
+"""The command about decisions: calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.options import BundleFile, Confidence, FalseReject, Json, MmPerPx, Rules, ZoneFile
+
+
+def calibrate(
+    bundle: BundleFile,
+    good: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Good images, new to the detector; without any, the scores kept in the bundle are used."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Bundle to write; by default the bundle itself.")
+    ] = None,
+    false_reject: FalseReject = 0.01,
+    confidence: Confidence = 0.95,
+    review_rate: Annotated[
+        float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where the good images cannot support the wanted rate.")
+    ] = False,
+    cost_escape: Annotated[float | None, typer.Option(help="Cost of a defective part that is accepted.")] = None,
+    cost_reject: Annotated[float, typer.Option(help="Cost of a good part that is rejected.")] = 1.0,
+    defect_rate: Annotated[float, typer.Option(help="Expected share of defective parts.")] = 0.01,
+    defective: Annotated[
+        list[Path] | None, typer.Option(help="Defective images or their folder, for the choice by costs.")
+    ] = None,
+    assumed_shift: Annotated[
+        float, typer.Option(help="Without defective images: how many deviations higher defects are taken to score.")
+    ] = 4.0,
+    zone: ZoneFile = None,
+    rules: Rules = None,
+    mm_per_px: MmPerPx = None,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
+    by: Annotated[str, typer.Option(help="Who, for the history; by default the user's name.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Only list the calibrations so far.")] = False,
+    restore: Annotated[int | None, typer.Option(help="Put this number of the history in force again.")] = None,
+    json: Json = False,
+) -> None:
+    """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
+    from blemish.bundle.read import read_bundle
+    from blemish.bundle.write import write_bundle
+    from blemish.calibration.explain import explain
+    from blemish.calibration.settings import CalibrationSettings
+    from blemish.schema import Costs
+    from blemish.workflow.calibrate import calibrate_bundle, product_facts, restore_bundle
+    from blemish.workflow.inspect import collect_images
+
+    present = read_bundle(bundle)
+    if history:
+        rows = [
+            {
+                "number": number,
+                "created": entry.created,
+                "by": entry.by,
+                "reason": entry.reason,
+                "threshold": entry.image_threshold,
+            }
+            for number, entry in enumerate((*present.history, present.calibration), start=1)
+        ]
+        if json:
+            print_json({"calibrations": rows})
+        for row in rows if not json else ():
+            typer.echo(f"{row['number']}  {row['created']}  {row['by']}  {row['threshold']:.6g}  {row['reason']}")
+        return
+    if restore is not None:
+        new = restore_bundle(present, restore, reason=reason, by=by)
+    else:
+        costs = None if cost_escape is None else Costs(cost_escape, cost_reject, defect_rate)
+        with progress_bars() as progress:
+            new = calibrate_bundle(
+                present,
+                collect_images(good or []),
+                settings=CalibrationSettings(false_reject, confidence, review_rate, strict, costs, assumed_shift),
+                product=product_facts(zone, rules, mm_per_px, present.calibration),
+                defective=collect_images(defective or []),
+                reason=reason,
+                by=by,
+                progress=progress,
+            )
+    path = write_bundle(new, output or bundle)
+    sentences = explain(new.calibration)
+    if json:
+        print_json(
+            {
+                "bundle": str(path),
+                "bundle_id": new.bundle_id,
+                "threshold": new.calibration.image_threshold,
+                "review_threshold": new.calibration.review_threshold,
+                "pixel_threshold": new.calibration.pixel_threshold,
+                "sentences": sentences,
+            }
+        )
+        return
+    say(f"{path}: threshold {new.calibration.image_threshold:.6g}, before {present.calibration.image_threshold:.6g}")
+    for sentence in sentences:
+        say(sentence)
