@@ -15,6 +15,11 @@ from blemish.outputs.charts import axis_of, band_path, histogram, line_path
 from blemish.schema import DEFECTIVE, GOOD, Calibration, CostCurve, Decision, Evaluation, ImageResult, Promise
 
 SIGNIFICANCE = 0.05
+"""A promise counts as broken when what was seen would come less often than this if it were kept."""
+
+OFFERED_RATES = (0.005, 0.01, 0.02, 0.05, 0.1)
+"""False reject rates that are shown beside the one in use."""
+
 _EXACT_LIMITS = 30
 
 
@@ -132,9 +137,38 @@ def decision_section(evaluation: Evaluation, calibration: Calibration | None, th
             "reject": curve.costs.reject if curve else "",
             "defect_percent": 100 * curve.costs.defect_rate if curve else "",
         },
+        "offers": [] if calibration is None else _offers(calibration, scores[GOOD], scores[DEFECTIVE]),
         "cost_chart": None if curve is None else _cost_chart(curve),
         "page_facts": {**page_facts(results, threshold, calibration), "low": x.low, "high": x.high},
     }
+
+
+def _offers(calibration: Calibration, good: Sequence[float], defective: Sequence[float]) -> list[dict[str, Any]]:
+    """What other promises would come to: thresholds from the calibration's good scores, rates from the test images."""
+    basis, confidence = sorted(calibration.good_scores, reverse=True), calibration.promise.confidence
+    total = len(basis)
+    thresholds = {}
+    for wanted in OFFERED_RATES:
+        # The lowest threshold that still supports the wanted rate: `count` scores lie over it.
+        count = -1
+        while count + 1 < total and beta_cdf(wanted, count + 2, total - count - 1) >= confidence:
+            count += 1
+        if count >= 0:
+            thresholds[basis[count]] = words.rate(wanted)
+    thresholds.pop(calibration.image_threshold, None)
+    offers = [(rate, threshold, False) for threshold, rate in thresholds.items()]
+    offers.append((words.rate(promised_rate(calibration.promise)), calibration.image_threshold, True))
+    offers.sort(key=lambda offer: -offer[1])
+    return [
+        {
+            "rate": rate,
+            "threshold": threshold,
+            "is_used": is_used,
+            "false_reject": float(np.mean(np.asarray(good) > threshold)) if good else None,
+            "escape": float(np.mean(np.asarray(defective) <= threshold)) if defective else None,
+        }
+        for rate, threshold, is_used in offers
+    ]
 
 
 def _rate_words(metrics: Mapping[str, Any], name: str, scores: Sequence[float], cell: str, noun: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.outputs.overlay import color_map, mask_contours
-from blemish.schema import DEFECTIVE, GOOD, AnomalyMap, Decision, Image, ImageResult, Mask, Picture, Region
+from blemish.schema import DEFECTIVE, GOOD, AnomalyMap, Decision, Image, ImageResult, Mask, Picture, Region, Verdict
 
 PHOTO_SIDE = 448
 MAP_SIDE = 128
@@ -40,6 +40,7 @@ class Tile:
     heat: str
     region_path: str
     mask_path: str
+    peak: tuple[float, float]
     overlap: str
 
     @property
@@ -86,7 +87,8 @@ def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
         heat=heat_uri(picture.verdict.anomaly_map, scale),
         region_path="".join(_region_path(region, tolerance) for region in picture.verdict.regions),
         mask_path="" if mask is None else "".join(_outline(contour, tolerance) for contour in mask_contours(mask)),
-        overlap="" if mask is None else _overlap_words(mask, picture.verdict.regions),
+        peak=_peak(picture.verdict.anomaly_map, (height, width)),
+        overlap="" if mask is None else _overlap_words(mask, picture.verdict),
     )
 
 
@@ -157,17 +159,34 @@ def _outline(contour: NDArray[np.int32], tolerance: float) -> str:
     return "M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in points) + "Z"
 
 
-def _overlap_words(mask: Mask, regions: Sequence[Region]) -> str:
+def _peak(anomaly_map: AnomalyMap, hw: tuple[int, int]) -> tuple[float, float]:
+    """Where the map is largest, x and y in pixels of the image."""
+    row, column = divmod(int(np.argmax(anomaly_map)), anomaly_map.shape[1])
+    return (column + 0.5) * hw[1] / anomaly_map.shape[1], (row + 0.5) * hw[0] / anomaly_map.shape[0]
+
+
+def _overlap_words(mask: Mask, verdict: Verdict) -> str:
     """How the regions found meet the true defects, in words."""
+    regions = verdict.regions
+    marked, labels = _parts(mask)
+    defects = "marked defect" if marked == 1 else "marked defects"
+    if not regions:
+        x, y = _peak(verdict.anomaly_map, (mask.shape[0], mask.shape[1]))
+        place = "lies in a true defect" if mask[int(y), int(x)] else "lies elsewhere"
+        return f"None of {marked} {defects} found; the largest map value {place}"
     found = np.zeros(mask.shape, dtype=np.uint8)
     contours = [np.asarray(region.contour, dtype=np.int32).reshape(-1, 1, 2) for region in regions if region.contour]
     cv2.drawContours(found, contours, -1, 1, cv2.FILLED)
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     hit = len(np.unique(labels[(found > 0) & mask]))
     both = int(np.count_nonzero((found > 0) & mask))
     either = int(np.count_nonzero((found > 0) | mask))
-    marked = count - 1
-    return f"{hit} of {marked} marked {'defect' if marked == 1 else 'defects'} found, overlap (IoU) {both / either:.2f}"
+    return f"{hit} of {marked} {defects} found, overlap (IoU) {both / either:.2f}"
+
+
+def _parts(mask: Mask) -> tuple[int, NDArray[np.int32]]:
+    """The number of connected parts of a mask, and which pixel belongs to which."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return count - 1, np.asarray(labels, np.int32)
 
 
 def _short_name(path: str) -> str:

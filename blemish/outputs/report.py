@@ -216,7 +216,7 @@ def _scale(evaluation: Evaluation, calibration: Calibration | None) -> tuple[flo
 def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dict[str, Any]]:
     model, data = evaluation.model, evaluation.data
     hw = model.get("input_hw")
-    bundle = [
+    bundle: list[tuple[str, Any]] = [
         ("Detector", model.get("detector")),
         ("Backbone", model.get("backbone")),
         ("Input size", f"{hw[1]} × {hw[0]} px" if hw else None),
@@ -228,7 +228,7 @@ def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dic
         ("Made", model.get("created")),
         ("Versions", model.get("versions")),
     ]
-    tested = [
+    tested: list[tuple[str, Any]] = [
         ("Data set", data.get("name")),
         ("Layout", data.get("layout")),
         ("Good test images", data.get("num_good")),
@@ -236,13 +236,10 @@ def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dic
         ("Defective without mask", data.get("num_without_mask")),
         ("Fingerprint", data.get("fingerprint")),
     ]
-    boxes: list[dict[str, Any]] = [
-        {"name": "What was judged", "pairs": bundle},
-        {"name": "What it was tested on", "pairs": tested},
-    ]
+    boxes = [("What was judged", bundle), ("What it was tested on", tested)]
     if calibration is not None:
         promise = calibration.promise
-        limits = [
+        limits: list[tuple[str, Any]] = [
             ("Method", calibration.method),
             ("Good scores", len(calibration.good_scores)),
             ("Image threshold", calibration.image_threshold),

@@ -69,8 +69,7 @@ def score(value: float | None) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
     digits = 3 - math.floor(math.log10(abs(value))) if value else 0
-    text = f"{round(value, digits):.{max(digits, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{round(value, digits):.{max(digits, 0)}f}"
 
 
 def p_value(value: float) -> str:

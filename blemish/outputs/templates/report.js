@@ -3,7 +3,7 @@
   const put = (id, text) => { const place = find(id); if (place) place.textContent = text; };
 
   // Numbers as in the rest of the page.
-  const score = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
+  const score = (value) => (value === 0 ? "0" : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : Math.abs(value) >= 1e4 ? String(Number(value.toPrecision(4))) : value.toPrecision(4));
   const rate = (share) => {
     const percent = 100 * share;
     const near = percent > 0 && percent < 100 && (percent < 1 || percent > 99);
@@ -60,7 +60,7 @@
       if (numGood && numDefective) put("live-balanced", rate(1 - (at.falseReject + at.escape) / 2));
       if (facts.supported) {
         const over = numOver(facts.calibration, threshold);
-        put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${rate(facts.supported[over][0])} rejected good parts here, with ${rate(facts.confidence)} confidence`.replace(".0 % confidence", " % confidence"));
+        put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${Number((100 * facts.supported[over][0]).toPrecision(3))} % rejected good parts here, with ${Number((100 * facts.confidence).toPrecision(3))} % confidence`);
       }
       const reviewGood = review === null ? 0 : Math.max(0, numOver(facts.good, review) - at.rejectedGood);
       const reviewDefective = review === null ? 0 : Math.max(0, numOver(facts.defective, review) - (numDefective - at.acceptedDefective));
