@@ -15,6 +15,7 @@ large capital is evidence of drift.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -57,8 +58,10 @@ class DriftState:
 
     `counts` are the parts between neighboring good values, `log_capital` the logarithm of each bet's capital and
     `recent` the last values, all per condition; `alarm` is the sentence of the first alarm, empty before it.
+    `reference` is a hash of the good values, by which a watch of another calibration is found out.
     """
 
+    reference: str
     num_parts: int
     counts: tuple[tuple[int, ...], ...]
     log_capital: tuple[tuple[float, ...], ...]
@@ -87,6 +90,7 @@ def start_drift(conditions: Sequence[Condition], *, seed: int = 0) -> DriftState
     if not conditions:
         raise CalibrationError("the calibration holds no conditions, so drift cannot be watched; calibrate again")
     return DriftState(
+        reference=_hash(conditions),
         num_parts=0,
         counts=tuple((0,) * (len(condition.values) + 1) for condition in conditions),
         log_capital=tuple((_NOTHING,) * (2 * len(SHIFTS)) for _ in conditions),
@@ -102,13 +106,14 @@ class DriftMonitor:
         self, conditions: Sequence[Condition], state: DriftState | None = None, settings: DriftSettings | None = None
     ) -> None:
         state = state or start_drift(conditions)
-        if [len(counts) for counts in state.counts] != [len(condition.values) + 1 for condition in conditions]:
+        if state.reference != _hash(conditions):
             raise CalibrationError("the saved drift watch belongs to another calibration; begin a new one")
         self._conditions = tuple(conditions)
         self._settings = settings or DriftSettings()
         self._log_bets = log_bets(self._settings.defect_rate)
         self._is_allowed = np.array([[s > 0 or c.side == "both" for s in signed_shifts()] for c in conditions])
-        self._seed, self._num_parts, self._alarm = state.seed, state.num_parts, state.alarm
+        self._reference, self._seed = state.reference, state.seed
+        self._num_parts, self._alarm = state.num_parts, state.alarm
         self._counts = [np.array(counts, dtype=np.int64) for counts in state.counts]
         self._log_capital = np.array(state.log_capital, dtype=np.float64)
         self._recent = [list(values) for values in state.recent]
@@ -121,6 +126,7 @@ class DriftMonitor:
     @property
     def state(self) -> DriftState:
         return DriftState(
+            reference=self._reference,
             num_parts=self._num_parts,
             counts=tuple(tuple(counts.tolist()) for counts in self._counts),
             log_capital=tuple(tuple(row) for row in self._log_capital.tolist()),
@@ -232,6 +238,10 @@ _NOTHING = -1e9
 def _unused(num_parts: int) -> float:
     """The share of the capital that is kept for shifts that begin later; falls slowly, so that none comes too late."""
     return 1 / math.log2(num_parts + 2)
+
+
+def _hash(conditions: Sequence[Condition]) -> str:
+    return hashlib.sha256(repr(tuple(conditions)).encode()).hexdigest()[:16]
 
 
 def _uniform(seed: int, index: int, number: int) -> float:

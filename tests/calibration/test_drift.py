@@ -205,6 +205,8 @@ def test_errors() -> None:
         start_drift([])
     with pytest.raises(CalibrationError, match="another calibration"):
         DriftMonitor([condition, condition], start_drift([condition]))
+    with pytest.raises(CalibrationError, match="another calibration"):
+        DriftMonitor([condition_of(np.arange(1.0, 11.0))], start_drift([condition]))
     with pytest.raises(CalibrationError, match="score of a part is nan"):
         DriftMonitor([condition]).update([math.nan])
     with pytest.raises(ValueError, match="expected 1 values"):
