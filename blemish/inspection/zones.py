@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,27 @@ def zone_from_mask(mask: NDArray[np.generic], image_hw: tuple[int, int]) -> Zone
     bounds = np.concatenate(([0], changes, [inside.size]))
     runs = np.diff(bounds).tolist()
     return Zone(mask=ZoneMask(image_hw=(mask.shape[0], mask.shape[1]), runs=tuple([0, *runs] if inside[0] else runs)))
+
+
+def zone_from_polygons(inspect: Sequence[Polygon] = (), ignore: Sequence[Polygon] = ()) -> Zone:
+    """The zone of polygons with corners (x, y) in shares of the image's width and height; they fit any image size.
+
+    >>> zone_from_polygons(ignore=[[(0, 0), (1, 0), (1, 0.1), (0, 0.1)]]).ignore
+    (((0.0, 0.0), (1.0, 0.0), (1.0, 0.1), (0.0, 0.1)),)
+    """
+    checked = []
+    for polygons in (inspect, ignore):
+        for polygon in polygons:
+            if len(polygon) < 3:
+                raise CalibrationError(f"a polygon has at least 3 corners; found {len(polygon)}")
+            for x, y in polygon:
+                if not (0 <= x <= 1 and 0 <= y <= 1):
+                    raise CalibrationError(
+                        f"the corner ({x:g}, {y:g}) lies outside the image; "
+                        "corners are shares of its width and height, from 0 to 1"
+                    )
+        checked.append(tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in polygons))
+    return Zone(inspect=checked[0], ignore=checked[1])
 
 
 def check_zone(zone: Zone, image_hw: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from blemish.errors import CalibrationError
 from blemish.inspection.reduction import reduce_map
-from blemish.inspection.zones import check_zone, zone_from_mask, zone_mask
+from blemish.inspection.zones import check_zone, zone_from_mask, zone_from_polygons, zone_mask
 from blemish.schema import AnomalyMap, Mask, Reduction, Zone, ZoneMask
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -47,6 +47,14 @@ def test_polygons_add_up_and_ignored_ones_are_taken_away() -> None:
     )
     assert inside.sum() == 8 + 16
     assert not inside[:, :2].any()
+
+
+def test_polygons_are_checked() -> None:
+    assert zone_from_polygons([LEFT_HALF]) == Zone(inspect=(LEFT_HALF,))
+    with pytest.raises(CalibrationError, match="at least 3 corners; found 2"):
+        zone_from_polygons([LEFT_HALF[:2]])
+    with pytest.raises(CalibrationError, match=r"corner \(120, 0\) lies outside the image"):
+        zone_from_polygons(ignore=[((0, 0), (120, 0), (120, 80))])
 
 
 @settings(deadline=None)
