@@ -1,7 +1,7 @@
 """Convolutional autoencoder: what it cannot draw as a good part is a defect.
 
-Two published forms: with a spatial bottleneck (Bergmann et al., VISAPP 2019, use its like), and with one feature
-vector (`latent`), after Bergmann et al., MVTec AD, CVPR 2019.
+Two published forms: a spatial bottleneck of 1/16 of the image's size (four convolution blocks down, four up), and one
+feature vector (`latent`; three convolutions down, three up), which brings its own published defaults of the training.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
 from blemish.detectors.base import DetectorInfo
@@ -25,19 +26,35 @@ from blemish.learned.losses import ReconstructionLoss, error_map, reconstruction
 from blemish.learned.training import Batch, Learner, TrainingSettings, check_stride
 from blemish.schema import Backbone, Fit, Image, Progress
 
+VECTOR_DEFAULTS = {"epochs": 200, "batch_size": 32, "learning_rate": 2e-4, "schedule": "none", "patience": 0}
+"""How the form with a feature vector is trained unless said otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings(TrainingSettings):
     """Settings of `cae`."""
 
     latent: Annotated[
-        int, Field(ge=0, le=4096, description="length of the feature vector in the middle; 0: a spatial bottleneck")
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            description="length of the feature vector in the middle (200 epochs at 2e-4); 0: a spatial bottleneck",
+        ),
     ] = 0
     width: Annotated[
         int, Field(ge=4, le=256, description="channels of the first layer; doubled by each further one")
     ] = 32
     loss: Annotated[ReconstructionLoss, Field(description="trained with, and read as the error map")] = "mse"
     sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 3.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_form(cls, given: Any) -> Any:
+        """The form with a feature vector has defaults of its own."""
+        values = dict(given.kwargs or {}) if isinstance(given, ArgsKwargs) else dict(given)
+        is_vector = str(values.get("latent", 0)).strip() not in ("0", "")
+        return {**VECTOR_DEFAULTS, **values} if is_vector else values
 
 
 INFO = DetectorInfo(

@@ -50,9 +50,9 @@ class TrainingSettings:
     validation_ratio: Annotated[float, Field(gt=0.0, le=0.5, description="share of good images held out for that")] = (
         0.15
     )
-    augmentation: Annotated[Declared, Field(description="what leaves a good part of this product good")] = (
-        Augmentation()
-    )
+    augmentation: Annotated[
+        Declared, Field(description="what leaves a good part good: rotation=180,flip_horizontal; or none")
+    ] = Augmentation()
 
 
 class Sample(NamedTuple):
