@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -84,13 +85,11 @@ class GraphBuilder:
         """Copies what `outputs` of another graph need into this one and returns their names here.
 
         `inputs` says which value of this graph stands for each input of the other; nodes that no wanted output
-        needs are left out.
+        needs are left out. Raises ValueError where the other graph cannot be built in.
         """
         if isinstance(model, bytes):
             model = onnx.load_from_string(model)
-        for opset in model.opset_import:
-            if opset.domain in ("", "ai.onnx") and opset.version > OPSET:
-                raise ValueError(f"the graph uses ONNX opset {opset.version}, at most {OPSET} can be built in")
+        model = at_own_opset(model)
         self._count += 1
         prefix = f"part_{self._count}."
         nodes = needed_nodes(model.graph, outputs)
@@ -122,6 +121,18 @@ class GraphBuilder:
         onnx.checker.check_model(model, full_check=True)
         serialized: bytes = model.SerializeToString(deterministic=True)
         return serialized
+
+
+def at_own_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its operators as `OPSET` defines them. Raises ValueError where that cannot be."""
+    if model.functions or any(opset.domain not in ("", "ai.onnx") for opset in model.opset_import):
+        raise ValueError("the graph uses operators from outside the ONNX standard; export it without them")
+    version = next((opset.version for opset in model.opset_import), OPSET)
+    if version > OPSET:
+        raise ValueError(f"the graph uses ONNX opset {version}, at most {OPSET} can be built in; export it for that")
+    if any(attribute.HasField("g") or attribute.graphs for node in model.graph.node for attribute in node.attribute):
+        raise ValueError("the graph holds branches or loops; export it for one fixed form")
+    return model if version == OPSET else onnx.version_converter.convert_version(model, OPSET)
 
 
 def needed_nodes(graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:

@@ -28,6 +28,7 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
     finest grid and concatenated. Raises BackboneError where the file does not keep its description.
     """
     model = onnx.load(backbone.path)
+    _check_input(backbone, model, input_hw)
     known = {output.name for output in model.graph.output}
     for name in layers:
         if name not in known:
@@ -38,7 +39,7 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
     builder = GraphBuilder("embedding")
     pixels = scale_pixels(builder, image_input(builder, input_hw), backbone.mean, backbone.std)
     try:
-        features = builder.splice(model, {model.graph.input[0].name: pixels}, list(layers))
+        features = builder.splice(model, {backbone.input_name: pixels}, list(layers))
     except ValueError as error:
         raise BackboneError(f"{backbone.path.name}: {error}") from error
     target = embedding_grid(backbone, layers, input_hw)
@@ -68,6 +69,23 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
             f"{backbone.path.name}: its layers do not keep the described channels and strides at {input_hw}: "
             f"correct the description file ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _check_input(backbone: Backbone, model: onnx.ModelProto, input_hw: tuple[int, int]) -> None:
+    """Raises where the graph has no such input or was exported for another size."""
+    inputs = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
+    if backbone.input_name not in inputs:
+        raise BackboneError(
+            f"{backbone.path.name}: no input '{backbone.input_name}', the graph has {', '.join(inputs)}: "
+            "correct `input` in the description file"
+        )
+    for fixed, wanted in zip(inputs[backbone.input_name][2:4], input_hw, strict=False):
+        if fixed.dim_value and fixed.dim_value != wanted:
+            height, width = (dim.dim_value for dim in inputs[backbone.input_name][2:4])
+            raise BackboneError(
+                f"{backbone.path.name} was exported for {height} x {width} pixels, not {input_hw[0]} x {input_hw[1]}: "
+                f"use --size {height}x{width}, or export it for any size"
+            )
 
 
 def build_pixel_embedding(input_hw: tuple[int, int], cell: int) -> bytes:

@@ -32,8 +32,12 @@ class GraphRunner:
         self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """All outputs by name."""
-        return dict(zip(self.output_names, self._session.run(None, dict(inputs)), strict=True))
+        """All outputs by name. Raises EngineError."""
+        try:
+            values = self._session.run(None, dict(inputs))
+        except Exception as error:  # as above
+            raise EngineError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from error
+        return dict(zip(self.output_names, values, strict=True))
 
 
 class Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -35,13 +36,12 @@ def test_without_pooling_it_is_the_feature_map(backbone: Backbone, images: np.nd
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_pooling_averages_the_neighbors_that_exist(backbone: Backbone, images: np.ndarray) -> None:
+def test_pooling_averages_neighbors_with_zeros_beyond_the_border(backbone: Backbone, images: np.ndarray) -> None:
     found = GraphRunner(build_embedding(backbone, ("stride8",), (64, 64), 3)).run({"image": images})["embedding"]
     features = run_backbone(backbone, images, "stride8")
     size = (1, 3, 3, 1)
-    sums = uniform_filter(features.astype(np.float64), size, mode="constant")
-    counts = uniform_filter(np.ones(features.shape), size, mode="constant")
-    np.testing.assert_allclose(found.reshape(features.shape), sums / counts, rtol=1e-4, atol=1e-5)
+    expected = uniform_filter(features.astype(np.float64), size, mode="constant")
+    np.testing.assert_allclose(found.reshape(features.shape), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_layers_are_joined_on_the_finest_grid(backbone: Backbone, images: np.ndarray) -> None:
@@ -78,3 +78,18 @@ def test_pixel_embedding_is_the_mean_color_of_each_cell(hw: tuple[int, int]) -> 
         for column in range(columns):
             cell = images[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8].mean(axis=(1, 2))
             np.testing.assert_allclose(found[:, row * columns + column], cell, rtol=1e-5)
+
+
+def test_a_graph_exported_for_another_size_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    model = onnx.load(backbone.path)
+    for axis, side in ((2, 96), (3, 64)):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = side
+    onnx.save(model, tmp_path / "fixed.onnx")
+    fixed = dataclasses.replace(backbone, path=tmp_path / "fixed.onnx")
+    with pytest.raises(BackboneError, match="--size 96x64"):
+        build_embedding(fixed, ("stride8",), (64, 64), 1)
+
+
+def test_an_unknown_input_is_named(backbone: Backbone) -> None:
+    with pytest.raises(BackboneError, match="no input 'pixels'"):
+        build_embedding(dataclasses.replace(backbone, input_name="pixels"), ("stride8",), (64, 64), 1)
