@@ -1,0 +1,139 @@
+"""How far cross-fitting and a held-out split differ in what they promise and in what they keep.
+
+    python benchmarks/promise_simulation.py -o benchmarks/results/promise_simulation.json
+
+The detector is the smallest that behaves like a memory bank: its score is the distance to the nearest of the fitted
+good parts, in eight dimensions with heavy tails. For each number of good parts, many plants are drawn. Each calibrates
+in all ways with the promise of the package and its true false reject rate is measured on many further good parts.
+
+- `promised`: the rate that the good parts support, at 95 % confidence.
+- `mean_rate`: the mean true false reject rate over the plants.
+- `failed`: the share of plants whose true rate is above the promised one; an exact promise fails in at most 5 %.
+
+`several_batches` breaks the assumption on purpose: good parts come in batches with a common offset, as parts of one
+lot or one day do, and future parts come from other batches. Random folds then score parts with their own batch in the
+bank; contiguous folds mostly do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.calibration.promise import make_promise
+
+DIMENSIONS = 8
+NUM_FOLDS = 5
+HELD_OUT = 0.25
+NUM_PLANTS = 400
+NUM_FUTURE = 4000
+NUM_GOOD = (10, 20, 50, 100, 209, 400)
+WANTED, CONFIDENCE = 0.01, 0.95
+
+Array = NDArray[np.float32]
+Scores = tuple[Array, Callable[[Array], Array]]
+"""Scores of good parts by models that did not see them, and the final model."""
+
+
+def draw(count: int, rng: np.random.Generator, batch_size: int | None) -> Array:
+    """Parts in the order of production; with a batch size, each batch has an offset of its own."""
+    parts = rng.standard_t(5, (count, DIMENSIONS))
+    if batch_size is not None:
+        offsets = rng.normal(0, 1, (count // batch_size + 1, DIMENSIONS))
+        parts += offsets[np.arange(count) // batch_size]
+    return parts.astype(np.float32)
+
+
+def nearest(bank: Array, parts: Array) -> Array:
+    squared = (parts**2).sum(1)[:, None] - 2 * parts @ bank.T + (bank**2).sum(1)
+    distances: Array = np.sqrt(np.maximum(squared.min(axis=1), 0))
+    return distances
+
+
+def cross(good: Array, folds: list[NDArray[np.intp]]) -> Scores:
+    scores = np.empty(len(good), np.float32)
+    for fold in folds:
+        scores[fold] = nearest(np.delete(good, fold, axis=0), good[fold])
+    return scores, lambda parts: nearest(good, parts)
+
+
+def contiguous(good: Array, rng: np.random.Generator) -> Scores:
+    return cross(good, np.array_split(np.arange(len(good)), NUM_FOLDS))
+
+
+def shuffled(good: Array, rng: np.random.Generator) -> Scores:
+    return cross(good, np.array_split(rng.permutation(len(good)), NUM_FOLDS))
+
+
+def split(good: Array, rng: np.random.Generator) -> Scores:
+    order = rng.permutation(len(good))
+    num_held = max(2, round(HELD_OUT * len(good)))
+    bank = good[order[num_held:]]
+    return nearest(bank, good[order[:num_held]]), lambda parts: nearest(bank, parts)
+
+
+METHODS: dict[str, Callable[[Array, np.random.Generator], Scores]] = {
+    "cross, contiguous folds": contiguous,
+    "cross, random folds": shuffled,
+    "split": split,
+}
+
+
+def measure(num_good: int, method: str, batch_size: int | None) -> dict[str, Any]:
+    rates, failed, promised = [], 0, 0.0
+    for plant in range(NUM_PLANTS):
+        rng = np.random.default_rng((num_good, plant))
+        good, future = draw(num_good, rng, batch_size), draw(NUM_FUTURE, rng, batch_size)
+        scores, model = METHODS[method](good, rng)
+        promise = make_promise(len(scores), WANTED, CONFIDENCE)
+        threshold = np.sort(scores)[len(scores) - 1 - promise.num_over]
+        rates.append(float((model(future) > threshold).mean()))
+        promised = WANTED if promise.is_kept else promise.rate
+        failed += rates[-1] > promised
+    return {
+        "num_good": num_good,
+        "method": method,
+        "several_batches": batch_size is not None,
+        "promised": round(promised, 4),
+        "mean_rate": round(float(np.mean(rates)), 4),
+        "failed": round(failed / NUM_PLANTS, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    output = parser.parse_args().output
+    rows = []
+    for batch_size in (None, 10):
+        for num_good in NUM_GOOD:
+            for method in METHODS:
+                rows.append(measure(num_good, method, batch_size))
+                print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    record = {
+        "date": date.today().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "data": "random numbers",
+        "plants": NUM_PLANTS,
+        "future_parts": NUM_FUTURE,
+        "wanted": WANTED,
+        "confidence": CONFIDENCE,
+        "rows": rows,
+    }
+    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
