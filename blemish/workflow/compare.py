@@ -1,0 +1,134 @@
+"""A study: several detectors fitted and judged on several categories; what is finished is never done twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blemish import __version__
+from blemish.bundle.write import write_bundle
+from blemish.data.index import list_categories, open_dataset
+from blemish.errors import DataError
+from blemish.files import write_file
+from blemish.inspection.inspector import Inspector
+from blemish.outputs.report import evaluation_json
+from blemish.registry import DEFAULT_BACKBONE, load_detector
+from blemish.schema import Progress, silent
+from blemish.workflow.evaluate import evaluate
+from blemish.workflow.executor import Executor
+from blemish.workflow.settings import make_settings, settings_json
+from blemish.workflow.train import train
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One fit and evaluation: a detector with its settings on one category, from one seed."""
+
+    data: Path
+    fingerprint: str
+    detector: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    size: int = 256
+    backbone: str = DEFAULT_BACKBONE
+    folder: Path = Path("study")
+
+    @property
+    def key(self) -> str:
+        """Names the result by its content: data, settings and version; 20 hex digits."""
+        facts = [
+            self.fingerprint,
+            self.detector,
+            dict(self.settings),
+            self.seed,
+            self.size,
+            self.backbone,
+            __version__,
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def result_path(self) -> Path:
+        return self.folder / "results" / f"{self.data.name}-{self.detector}-{self.key}.json"
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """A finished study: one row of results a task, and what failed with its error."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    failures: tuple[tuple[StudyTask, str], ...]
+    num_new: int
+
+
+def plan_study(
+    data: Sequence[Path],
+    detectors: Sequence[str],
+    folder: Path,
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: Sequence[int] = (0,),
+    size: int = 256,
+    backbone: str = DEFAULT_BACKBONE,
+) -> tuple[StudyTask, ...]:
+    """All tasks of a study; a data folder may hold one category or several. Raises before any work is done."""
+    categories = [category for place in data for category in list_categories(place)]
+    if not categories:
+        raise DataError(f"{', '.join(map(str, data))}: no data set found; see docs/data.md for the layouts")
+    chosen = {}
+    for detector in detectors:
+        info = load_detector(detector).INFO
+        checked = make_settings(info, (settings or {}).get(detector, {}))
+        chosen[detector] = settings_json(info, checked)
+    prints = {category: open_dataset(category).fingerprint for category in categories}
+    return tuple(
+        StudyTask(category, prints[category], detector, chosen[detector], seed, size, backbone, folder)
+        for category in categories
+        for detector in detectors
+        for seed in seeds
+    )
+
+
+def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress = silent) -> StudyOutcome:
+    """The rows of all tasks: finished ones are read, the others run; a failed one is reported, not fatal."""
+    waiting = [task for task in tasks if not task.result_path.exists()]
+    failures = []
+    for number, (task, outcome) in enumerate(executor.run(run_task, waiting), start=1):
+        if isinstance(outcome, BaseException):
+            failures.append((task, f"{type(outcome).__name__}: {outcome}"))
+        progress("running the study", number, len(waiting))
+    rows = tuple(json.loads(task.result_path.read_bytes()) for task in tasks if task.result_path.exists())
+    return StudyOutcome(rows, tuple(failures), len(waiting) - len(failures))
+
+
+def run_task(task: StudyTask) -> str:
+    """Fits, judges, and writes bundle and result of a task; the key of the result."""
+    bundle = train(
+        task.data,
+        detector=task.detector,
+        backbone=task.backbone,
+        size=task.size,
+        settings=task.settings,
+        seed=task.seed,
+    )
+    path = task.folder / "bundles" / f"{task.data.name}-{task.detector}-{task.key}.blemish"
+    write_bundle(bundle, path)
+    evaluation = evaluate(Inspector(bundle), task.data)
+    row = {
+        "key": task.key,
+        "category": task.data.name,
+        "detector": task.detector,
+        "seed": task.seed,
+        "bundle": path.relative_to(task.folder).as_posix(),
+        "bundle_bytes": path.stat().st_size,
+        "fit_seconds": bundle.manifest.facts["fit_seconds"],
+        **evaluation_json(dataclasses.replace(evaluation, pictures=())),
+    }
+    # The result is written last: a task counts as finished when all of it is there.
+    write_file(task.result_path, json.dumps(row, sort_keys=True, allow_nan=False).encode())
+    return task.key
