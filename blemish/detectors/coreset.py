@@ -9,6 +9,8 @@ from blemish.schema import Progress, silent
 
 POOL_SIZE = 512
 CHUNK_ROWS = 8192
+ROUNDING = 4e-7
+"""Squared distances below this share of the largest squared radius are zero but for rounding in float32."""
 
 
 def select_coreset(points: NDArray[np.float32], count: int, *, progress: Progress = silent) -> NDArray[np.intp]:
@@ -34,8 +36,9 @@ def select_coreset(points: NDArray[np.float32], count: int, *, progress: Progres
     chosen = [int(np.argmax(squares))]
     distances = np.full(num_points, np.inf, np.float32)
     _shrink(distances, points, squares, np.array(chosen))
-    while len(chosen) < count and distances.max() > 0:
-        picks = _pick_from_pool(distances, points, squares, count - len(chosen))
+    covered = ROUNDING * float(squares.max())
+    while len(chosen) < count and distances.max() > covered:
+        picks = _pick_from_pool(distances, points, squares, count - len(chosen), covered)
         chosen.extend(picks.tolist())
         _shrink(distances, points, squares, picks)
         progress("choosing bank entries", len(chosen), count)
@@ -53,7 +56,11 @@ def covering_radius(points: NDArray[np.float32], bank: NDArray[np.float32]) -> f
 
 
 def _pick_from_pool(
-    distances: NDArray[np.float32], points: NDArray[np.float32], squares: NDArray[np.float32], most: int
+    distances: NDArray[np.float32],
+    points: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    most: int,
+    covered: float,
 ) -> NDArray[np.intp]:
     """The next greedy choices that can be known without another pass over all points: one at least."""
     size = min(POOL_SIZE, len(points) - 1)
@@ -66,7 +73,7 @@ def _pick_from_pool(
     picks: list[int] = []
     while len(picks) < most:
         farthest = int(np.argmax(remaining))
-        if picks and remaining[farthest] < outside:
+        if picks and remaining[farthest] < max(outside, covered):
             break
         picks.append(farthest)
         np.minimum(remaining, mutual[farthest], out=remaining)
