@@ -13,7 +13,7 @@ from blemish.metrics.bootstrap import Draws, Summary, percentile_interval, pixel
 from blemish.metrics.histogram import ScoreHistogram, error_bounds
 from blemish.metrics.levels import Levels, Metric, aupro_of, auroc_of, average_precision_of, f1_max_of, require_both
 from blemish.metrics.marking import MarkedPixels, mark_pixels
-from blemish.metrics.overlap import Pixels, pool, split_pixels
+from blemish.metrics.overlap import Pixels, Room, pool, split_pixels
 from blemish.schema import GOOD, Mask
 
 AUPRO_LIMITS = {"aupro_30": 0.3, "aupro_05": 0.05, "aupro_01": 0.01}
@@ -120,7 +120,8 @@ class PixelAccumulator:
 
     def _levels(self) -> Levels:
         if self._histogram is None:
-            return pool(self._held, "pixel_auroc")
+            room = Room(sum(len(image.good) for image in self._held), np.dtype(np.float32))
+            return pool(self._held, room, "pixel_auroc")
         self._fold(0)
         levels = self._histogram.levels()
         require_both(int(levels.num_good), len(levels.defective), "pixel_auroc", "pixels")

@@ -20,7 +20,7 @@ from blemish.metrics.overlap import Pixels
 
 @dataclass(frozen=True)
 class _Counts:
-    """Occupied bins in rising order, the pixels in each, and their summed shares of defect regions."""
+    """Occupied bins in rising order, the pixels in each, and their summed shares of defect regions (none if good)."""
 
     keys: NDArray[np.uint32]
     pixels: NDArray[np.int64]
@@ -42,11 +42,14 @@ class ScoreHistogram:
 
     def add(self, images: Sequence[Pixels]) -> None:
         """Counts the pixels of more images."""
-        good = _ordered_keys(np.concatenate([image.good for image in images]))
-        defective = _ordered_keys(np.concatenate([image.defective for image in images]))
-        overlap = np.concatenate([image.overlap for image in images])
-        self._good = _merged(self._good, _cut(good, self.shift), np.zeros(len(good)))
-        self._defective = _merged(self._defective, _cut(defective, self.shift), overlap)
+        good = _cut(_ordered_keys(np.concatenate([image.good for image in images])), self.shift)
+        good.sort()
+        self._good = _merged(self._good, _summed(good, np.ones(len(good), np.int64), np.empty(0)))
+        defective = _cut(_ordered_keys(np.concatenate([image.defective for image in images])), self.shift)
+        order = np.argsort(defective)
+        overlap = np.concatenate([image.overlap for image in images])[order]
+        found = _summed(defective[order], np.ones(len(order), np.int64), overlap)
+        self._defective = _merged(self._defective, found)
         self.num_regions += sum(image.num_regions for image in images)
         while max(len(self._good.keys), len(self._defective.keys)) > self.max_bins:
             self.shift += 1
@@ -107,16 +110,11 @@ def _cut(keys: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
     return cut
 
 
-def _merged(counts: _Counts, keys: NDArray[np.uint32], overlap: NDArray[np.float64]) -> _Counts:
-    order = np.argsort(keys)
-    more = _summed(keys[order], np.ones(len(keys), np.int64), overlap[order])
-    together = np.concatenate([counts.keys, more.keys])
-    order = np.argsort(together, kind="stable")
-    return _summed(
-        together[order],
-        np.concatenate([counts.pixels, more.pixels])[order],
-        np.concatenate([counts.overlap, more.overlap])[order],
-    )
+def _merged(counts: _Counts, more: _Counts) -> _Counts:
+    keys = np.concatenate([counts.keys, more.keys])
+    order = np.argsort(keys, kind="stable")
+    pixels, overlap = np.concatenate([counts.pixels, more.pixels]), np.concatenate([counts.overlap, more.overlap])
+    return _summed(keys[order], pixels[order], overlap[order] if len(overlap) else overlap)
 
 
 def _coarser(counts: _Counts) -> _Counts:
@@ -128,4 +126,5 @@ def _summed(keys: NDArray[np.uint32], pixels: NDArray[np.int64], overlap: NDArra
     if len(keys) == 0:
         return _NOTHING
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    return _Counts(keys[starts], np.add.reduceat(pixels, starts), np.add.reduceat(overlap, starts))
+    summed = np.add.reduceat(overlap, starts) if len(overlap) else overlap
+    return _Counts(keys[starts], np.add.reduceat(pixels, starts), summed)

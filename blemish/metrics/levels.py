@@ -49,18 +49,27 @@ Metric: TypeAlias = Callable[[Levels], Result]
 
 def rank(good: Values, defective: Values, overlap: Values, num_regions: int = 0) -> Levels:
     """The levels of scores of both classes, each at least one; `good` must be sorted upward."""
-    order = np.argsort(defective)[::-1]
-    ordered = defective[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    scores = ordered[starts][::-1]
-    below = np.searchsorted(good, scores, side="left")[::-1]
-    not_above = np.searchsorted(good, scores, side="right")[::-1]
+    # There can be millions of defective pixels: arrays are let go, or turned into their results, as soon as may be.
+    if len(overlap):
+        order = np.argsort(defective)
+        defective, overlap = defective[order], overlap[order]
+        del order
+    else:
+        defective = np.sort(defective)
+    starts = np.flatnonzero(np.concatenate(([True], defective[1:] != defective[:-1])))
+    counts = np.diff(starts, append=len(defective))
+    shares = np.add.reduceat(overlap, starts) if len(overlap) else overlap
+    scores = defective[starts]
+    del defective, overlap, starts
+    below, not_above = np.searchsorted(good, scores, side="left"), np.searchsorted(good, scores, side="right")
+    tied = np.subtract(not_above, below, out=below)
+    above = np.subtract(len(good), not_above, out=not_above)
     return Levels(
-        defective=np.diff(starts, append=len(ordered)),
-        good=not_above - below,
-        good_above=len(good) - not_above,
+        defective=counts[::-1],
+        good=tied[::-1],
+        good_above=above[::-1],
         num_good=np.asarray(len(good)),
-        overlap=np.add.reduceat(overlap[order], starts) if len(overlap) else overlap,
+        overlap=shares[::-1],
         num_regions=np.asarray(num_regions),
     )
 
@@ -113,7 +122,9 @@ def aupro_of(levels: Levels, limit: float) -> Result:
 def levels_of(labels: ArrayLike, scores: ArrayLike, metric: str) -> Levels:
     """The levels of labelled scores, checked."""
     is_defective, values = checked(labels, scores, metric)
-    return rank(np.sort(values[~is_defective]), values[is_defective], np.empty(0))
+    good = values[~is_defective]
+    good.sort()
+    return rank(good, values[is_defective], np.empty(0))
 
 
 def checked(labels: ArrayLike, scores: ArrayLike, metric: str) -> tuple[NDArray[np.bool_], Values]:
@@ -139,12 +150,18 @@ def finite(scores: ArrayLike, metric: str) -> Values:
     found = np.asarray(scores)
     if found.dtype.kind not in "fiub":
         raise MetricError(f"{metric} needs numbers as scores; found {found.dtype}")
-    if found.dtype.kind != "f" or found.dtype.itemsize < 4:
-        found = found.astype(np.float32 if found.dtype.itemsize <= 2 else np.float64)
+    found = found.astype(float_type(found.dtype), copy=False)
     # Least and largest are finite when all are: the look at each one, which costs memory, is only for the message.
     if found.size and not (np.isfinite(found.min()) and np.isfinite(found.max())):
         raise MetricError(f"{metric} needs finite scores; found {np.count_nonzero(~np.isfinite(found))} that are not")
     return found
+
+
+def float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The float type that keeps all numbers of a type apart, single precision at least."""
+    if dtype.kind == "f" and dtype.itemsize >= 4:
+        return dtype
+    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
 
 def require_both(num_good: int, num_defective: int, metric: str, what: str = "samples") -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import MetricError
 from blemish.metrics.components import label_regions
-from blemish.metrics.levels import Levels, Values, aupro_of, finite, rank, require_both
+from blemish.metrics.levels import Levels, Values, aupro_of, finite, float_type, rank, require_both
 from blemish.schema import Mask
 
 
@@ -25,7 +26,7 @@ class Pixels:
     num_regions: int
 
 
-def split_pixels(anomaly_map: NDArray[np.generic], mask: Mask | None, metric: str) -> Pixels:
+def split_pixels(anomaly_map: NDArray[Any], mask: Mask | None, metric: str) -> Pixels:
     """The pixels of an image by class; no mask means that all are good."""
     scores = finite(anomaly_map, metric)
     if scores.ndim != 2:
@@ -44,27 +45,57 @@ def split_pixels(anomaly_map: NDArray[np.generic], mask: Mask | None, metric: st
     return Pixels(flat[~is_defective.ravel()], flat[positions], 1.0 / areas[regions], len(areas))
 
 
-def pool(pixels: Sequence[Pixels], metric: str, limit: float = 1.0) -> Levels:
-    """The levels of the pixels of many images; they hold up to a pixel false positive rate of `limit`."""
-    num_good = sum(len(image.good) for image in pixels)
-    require_both(num_good, sum(len(image.defective) for image in pixels), metric, "pixels")
-    good = np.concatenate([image.good for image in pixels])
+@dataclass(frozen=True)
+class Room:
+    """How many pixels are to come, at most, and the float type that keeps all their scores apart."""
+
+    num_pixels: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, anomaly_maps: Sequence[NDArray[Any]]) -> Room:
+        arrays = [np.asarray(scores) for scores in anomaly_maps]
+        types = (float_type(scores.dtype) for scores in arrays)
+        return cls(sum(scores.size for scores in arrays), np.result_type(np.float32, *types))
+
+
+def pool(images: Iterable[Pixels], room: Room, metric: str, limit: float = 1.0) -> Levels:
+    """The levels of the pixels of many images; those beyond a pixel false positive rate of `limit` may be missing.
+
+    Good pixels are nearly all of the memory: they are copied once, each image as it comes.
+    """
+    good: Values = np.empty(room.num_pixels, room.dtype)
+    num_good, num_regions = 0, 0
+    found: list[Values] = [np.empty(0, room.dtype)]
+    shares: list[Values] = [np.empty(0)]
+    for image in images:
+        good[num_good : num_good + len(image.good)] = image.good
+        num_good += len(image.good)
+        num_regions += image.num_regions
+        found.append(image.defective)
+        shares.append(image.overlap)
+    good = good[:num_good]
+    defective, overlap = np.concatenate(found), np.concatenate(shares)
+    del found, shares
+    require_both(num_good, len(defective), metric, "pixels")
     if limit < 1:
-        # Only the highest good pixels, up to the limit, count: to sort the others would be most of the work.
-        at_limit = num_good - math.ceil(limit * num_good)
-        good.partition(at_limit)
-        good = good[good >= good[at_limit]]
+        good = _highest(good, math.ceil(limit * num_good))
+        is_within = defective >= good.min()
+        if is_within.any():
+            defective, overlap = defective[is_within], overlap[is_within]
     good.sort()
-    levels = rank(
-        good,
-        np.concatenate([image.defective for image in pixels]),
-        np.concatenate([image.overlap for image in pixels]),
-        sum(image.num_regions for image in pixels),
-    )
-    return replace(levels, num_good=np.asarray(num_good))
+    return replace(rank(good, defective, overlap, num_regions), num_good=np.asarray(num_good))
 
 
-def aupro(anomaly_maps: Iterable[NDArray[np.generic]], masks: Iterable[Mask | None], limit: float = 0.3) -> float:
+def _highest(good: Values, num: int) -> Values:
+    """The highest `num` scores, and all that tie with the lowest of them: to sort the others would be most work."""
+    start = len(good) - num
+    good.partition(start)
+    num_tied = int(np.count_nonzero(good[:start] == good[start]))
+    return np.concatenate([np.full(num_tied, good[start]), good[start:]])
+
+
+def aupro(anomaly_maps: Iterable[NDArray[Any]], masks: Iterable[Mask | None], limit: float = 0.3) -> float:
     """The area under the per-region overlap curve up to a pixel false positive rate of `limit`, divided by it.
 
     Maps and masks of one size each (height, width), image by image; a mask of None means a good image. Exact: no
@@ -76,5 +107,6 @@ def aupro(anomaly_maps: Iterable[NDArray[np.generic]], masks: Iterable[Mask | No
     """
     if not 0 < limit <= 1:
         raise MetricError(f"aupro needs a limit above 0 and at most 1; found {limit}")
-    pixels = [split_pixels(scores, mask, "aupro") for scores, mask in zip(anomaly_maps, masks, strict=True)]
-    return float(aupro_of(pool(pixels, "aupro", limit), limit))
+    maps = list(anomaly_maps)
+    pixels = (split_pixels(scores, mask, "aupro") for scores, mask in zip(maps, masks, strict=True))
+    return float(aupro_of(pool(pixels, Room.of(maps), "aupro", limit), limit))

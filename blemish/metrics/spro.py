@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import DataError, MetricError
 from blemish.metrics.levels import Values, aupro_of, finite
-from blemish.metrics.overlap import Pixels, pool
+from blemish.metrics.overlap import Pixels, Room, pool
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def auspro(
     """
     if not 0 < limit <= 1:
         raise MetricError(f"auspro needs a limit above 0 and at most 1; found {limit}")
-    pixels = [_split(scores, found, config) for scores, found in zip(anomaly_maps, channels, strict=True)]
-    return float(aupro_of(pool(pixels, "auspro", limit), limit))
+    maps = list(anomaly_maps)
+    pixels = (_split(scores, found, config) for scores, found in zip(maps, channels, strict=True))
+    return float(aupro_of(pool(pixels, Room.of(maps), "auspro", limit), limit))
 
 
 def _split(

@@ -12,7 +12,7 @@ from blemish import metrics
 from blemish.metrics.accumulate import PIXEL_METRICS, PixelAccumulator
 from blemish.metrics.bootstrap import _counts, image_draws, pixel_draws, summarize
 from blemish.metrics.evaluate import IMAGE_METRICS
-from blemish.metrics.overlap import pool, split_pixels
+from blemish.metrics.overlap import Room, pool, split_pixels
 
 
 def counts_of(seed, resamples, num_good, num_defective):
@@ -38,6 +38,10 @@ def test_image_draws_equal_scikit_learn_on_the_drawn_images():
         assert draws["image_f1_max"][number] == pytest.approx(expected, abs=1e-12)
 
 
+def pooled(images):
+    return pool(images, Room.of([image.good for image in images]), "test")
+
+
 def maps_and_masks(seed=0, num_good=6, num_defective=8, size=96):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
@@ -56,13 +60,13 @@ def maps_and_masks(seed=0, num_good=6, num_defective=8, size=96):
 
 def test_pixel_draws_equal_exact_metrics_of_the_drawn_images():
     images = [split_pixels(*pair, "test") for pair in maps_and_masks()]
-    levels = pool(images, "test")
+    levels = pooled(images)
     exact = {name: float(metric(levels)) for name, metric in PIXEL_METRICS.items()}
     draws = pixel_draws(PIXEL_METRICS, [summarize(image) for image in images], exact, seed=5, resamples=12)
     good, defective = counts_of(5, 12, 6, 8)
     for number in range(12):
         drawn = np.repeat(np.arange(14), np.concatenate([good[number], defective[number]]))
-        levels = pool([images[index] for index in drawn], "test")
+        levels = pooled([images[index] for index in drawn])
         for name, metric in PIXEL_METRICS.items():
             assert draws[name][number] == pytest.approx(float(metric(levels)), abs=4e-3), name
 

@@ -9,7 +9,7 @@ from blemish import metrics
 from blemish.errors import MetricError
 from blemish.metrics.accumulate import AUPRO_LIMITS, PIXEL_METRICS, PixelAccumulator
 from blemish.metrics.histogram import ScoreHistogram, error_bounds
-from blemish.metrics.overlap import pool, split_pixels
+from blemish.metrics.overlap import Room, pool, split_pixels
 
 
 def labelled_maps(seed, num_images=6, size=40, offset=0.0, digits=9):
@@ -21,6 +21,10 @@ def labelled_maps(seed, num_images=6, size=40, offset=0.0, digits=9):
             mask[row : row + 10, column : column + 6] = True
         scores = np.round(offset + rng.normal(size=(size, size)) + 1.5 * mask, digits)
         yield scores.astype(np.float32), mask, number % 2
+
+
+def pooled(images):
+    return pool(images, Room.of([image.good for image in images]), "test")
 
 
 def filled(accumulator, images):
@@ -114,7 +118,7 @@ def test_streaming_of_few_distinct_scores_is_exact():
 @settings(deadline=None, max_examples=40)
 def test_streaming_errors_stay_within_their_bounds_in_any_order(seed, max_bins, offset, order):
     images = [split_pixels(scores, mask, "test") for scores, mask, _ in labelled_maps(seed, offset=offset)]
-    exact = pool(images, "test")
+    exact = pooled(images)
     histogram, at_once = ScoreHistogram(max_bins), ScoreHistogram(max_bins)
     for place in order:
         histogram.add([images[place]])
