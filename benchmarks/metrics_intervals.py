@@ -77,6 +77,16 @@ def simulate(
     }
 
 
+def commit() -> str:
+    """The commit, marked where the metrics have been changed since."""
+    root = Path(__file__).parents[1]
+    head, changed = (
+        subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "blemish/metrics"])
+    )
+    return f"{head}-dirty" if changed else head
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("-o", "--output", type=Path)
@@ -89,11 +99,9 @@ def main() -> None:
             for counts in COUNTS:
                 results.append(simulate(auroc, width, *counts, arguments.trials, rng))
                 print(json.dumps(results[-1]), flush=True)
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     found = {
         "date": date.today().isoformat(),
-        "commit": done.stdout.strip(),
+        "commit": commit(),
         "machine": platform.platform(),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "data": f"{arguments.trials} simulated test sets for each row",

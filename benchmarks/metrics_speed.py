@@ -240,9 +240,13 @@ def main() -> None:
 
 
 def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    """The commit, marked where the metrics have been changed since."""
+    root = Path(__file__).parents[1]
+    head, changed = (
+        subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "blemish/metrics"])
+    )
+    return f"{head}-dirty" if changed else head
 
 
 def processor() -> str:
