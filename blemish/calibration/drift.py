@@ -33,7 +33,7 @@ SHIFTS = (0.7, 1.4, 2.8, 5.6)
 """Sizes of the shifts that are bet on, in standard deviations of a normally distributed condition."""
 STAKE = 0.9
 """Part of a bet's capital that is at stake; the rest survives a part that goes against the bet."""
-NUM_RECENT = 20
+NUM_RECENT = 5
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,12 @@ class DriftMonitor:
 
     def _alarm_sentence(self, index: int) -> str:
         condition = self._conditions[index]
-        recent = self._recent[index][-10:]
+        recent = self._recent[index]
         name = condition.name.replace("_", " ")
         return (
-            f"After {self._num_parts:,} parts the {name} no longer looks like that of the good images: median "
-            f"{median(recent):.4g} over the last {len(recent)} parts, {median(condition.values):.4g} "
-            f"({min(condition.values):.4g} to {max(condition.values):.4g}) over {len(condition.values)} good images. "
+            f"Part {self._num_parts:,}: the parts no longer look like the good images: the median {name} of the last "
+            f"{len(recent)} parts is {median(recent):.4g}, that of {len(condition.values)} good images "
+            f"{median(condition.values):.4g} ({min(condition.values):.4g} to {max(condition.values):.4g}). "
             "The promise is void until the conditions are restored or new good images are calibrated."
         )
 

@@ -174,7 +174,9 @@ def test_an_alarm_names_the_condition_and_stays() -> None:
     for shift in rng.normal(120, 2, size=30):
         report = monitor.update([0.0, shift])
     assert report.is_void
-    assert "the position x no longer looks like that of the good images" in report.sentence
+    assert "Part 3: the parts no longer look like the good images: the median position x of the last 3 parts is 12" in (
+        report.sentence
+    )
     assert "The promise is void" in report.sentence
     for usual in rng.normal(100, 2, size=200):
         later = monitor.update([0.0, usual])
