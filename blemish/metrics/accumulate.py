@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ class PixelAccumulator:
     Maps must have the size of their masks and are taken as float32. A defective image without a mask, or with an
     empty one, says nothing about its pixels: it is counted in `num_without_mask` and left out. Metrics are exact as
     long as the pixels fit into `memory_mb`; beyond that they come from histograms of fixed size (about 200 MB, and
-    20 kB for each image), and their error bounds are given. With a `pixel_threshold`, set without test images, SegF1
+    40 kB for each image), and their error bounds are given. With a `pixel_threshold`, set without test images, SegF1
     of the pixels above it is computed too.
 
     >>> pixels = PixelAccumulator()
@@ -52,6 +53,7 @@ class PixelAccumulator:
         self.resamples = resamples
         self.num_without_mask = 0
         self._held: list[Pixels] = []
+        self._num_held = np.zeros(2, np.int64)
         self._marked = MarkedPixels()
         self._histogram: ScoreHistogram | None = None
         self._summaries: list[Summary] = []
@@ -65,17 +67,18 @@ class PixelAccumulator:
             self.num_without_mask += 1
             return
         with np.errstate(over="ignore"):
-            pixels = split_pixels(np.asarray(anomaly_map, np.float32), mask, "pixel_auroc")
-        self._held.append(pixels)
+            scores = np.array(anomaly_map, np.float32)
+        pixels = split_pixels(scores, mask, "pixel_auroc")
         if self.pixel_threshold is not None:
             self._marked += mark_pixels(anomaly_map, mask, self.pixel_threshold)
         self._summaries.append(summarize(pixels))
-        if self._histogram is None:
-            # What the exact form takes at its peak: good pixels twice, and some arrays over the defective ones.
-            peak = sum(8 * len(image.good) + 60 * len(image.defective) for image in self._held)
-            if peak > self.memory_mb * 1_000_000:
-                self._histogram = ScoreHistogram()
-        self._fold(_FOLDED_AT_ONCE)
+        self._held.append(pixels)
+        self._num_held += np.array([len(pixels.good), len(pixels.defective)])
+        # What the exact form takes at its peak: good pixels twice, and some arrays over the defective ones.
+        if self._histogram is None and self._num_held @ (8, 60) > self.memory_mb * 1_000_000:
+            self._histogram = ScoreHistogram()
+        if self._histogram is not None and self._num_held.sum() > _FOLDED_AT_ONCE:
+            self._fold(self._histogram)
 
     @property
     def sampling(self) -> tuple[int, int, tuple[int, ...]]:
@@ -99,7 +102,7 @@ class PixelAccumulator:
         is_streaming = self._histogram is not None and self._histogram.shift > 0
         intervals = {}
         if sum(image.num_regions > 0 for image in self._summaries) > 1:
-            intervals = {name: percentile_interval(draws) for name, draws in self._draws(exact).items()}
+            intervals = {name: percentile_interval(draws) for name, draws in self.draws(exact).items()}
         return {
             **exact,
             **({} if self.pixel_threshold is None else {"segf1": self._marked.f1}),
@@ -110,30 +113,27 @@ class PixelAccumulator:
             "intervals": intervals,
         }
 
-    def draws(self) -> Draws:
-        """For each metric its value on each bootstrap sample; one seed and order of images gives the same samples."""
-        levels = self._levels()
-        return self._draws({name: float(metric(levels)) for name, metric in PIXEL_METRICS.items()})
+    def draws(self, found: Mapping[str, float]) -> Draws:
+        """For each metric its value on each bootstrap sample, about the values found by `compute`.
 
-    def _draws(self, exact: dict[str, float]) -> Draws:
-        return pixel_draws(PIXEL_METRICS, self._summaries, exact, self.seed, self.resamples)
+        The same seed and order of images gives the same samples for any maps.
+        """
+        return pixel_draws(PIXEL_METRICS, self._summaries, found, self.seed, self.resamples)
 
     def _levels(self) -> Levels:
         if self._histogram is None:
-            room = Room(sum(len(image.good) for image in self._held), np.dtype(np.float32))
+            room = Room(int(self._num_held[0]), np.dtype(np.float32))
             return pool(self._held, room, "pixel_auroc")
-        self._fold(0)
+        self._fold(self._histogram)
         levels = self._histogram.levels()
         require_both(int(levels.num_good), len(levels.defective), "pixel_auroc", "pixels")
         return levels
 
-    def _fold(self, at_most: int) -> None:
-        """Moves pixels from memory into the histogram, if there is one, a few images at a time."""
-        if self._histogram is None or sum(len(image.good) + len(image.defective) for image in self._held) <= at_most:
-            return
+    def _fold(self, histogram: ScoreHistogram) -> None:
+        """Moves pixels from memory into the histogram, a few images at a time."""
         while self._held:
-            taken = 1
-            while taken < len(self._held) and sum(len(image.good) for image in self._held[:taken]) < _FOLDED_AT_ONCE:
-                taken += 1
-            self._histogram.add(self._held[:taken])
-            del self._held[:taken]
+            taken = [self._held.pop()]
+            while self._held and sum(len(image.good) for image in taken) < _FOLDED_AT_ONCE:
+                taken.append(self._held.pop())
+            histogram.add(taken)
+        self._num_held[:] = 0

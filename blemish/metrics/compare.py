@@ -85,7 +85,7 @@ def compare_pixels(first: PixelAccumulator, second: PixelAccumulator) -> dict[st
             f"detectors; found {first.sampling} and {second.sampling}"
         )
     one, other = first.compute(), second.compute()
-    draws = first.draws(), second.draws()
+    draws = first.draws(one), second.draws(other)
     return {name: _paired(one[name] - other[name], draws[0][name] - draws[1][name]) for name in draws[0]}
 
 

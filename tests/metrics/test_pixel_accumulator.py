@@ -71,6 +71,14 @@ def test_good_images_need_no_mask():
     assert filled(PixelAccumulator(), without).compute() == filled(PixelAccumulator(), images).compute()
 
 
+def test_a_map_can_be_overwritten_after_it_was_taken():
+    accumulator, buffer = PixelAccumulator(), np.zeros((40, 40), np.float32)
+    for scores, mask, label in labelled_maps(0):
+        buffer[:] = scores
+        accumulator.update(buffer, mask if label else None, label)
+    assert accumulator.compute() == filled(PixelAccumulator(), labelled_maps(0)).compute()
+
+
 def test_a_good_image_that_marks_a_defect_is_an_error():
     with pytest.raises(MetricError, match="empty masks for good images"):
         PixelAccumulator().update(np.zeros((3, 3)), np.eye(3, dtype=bool), 0)
