@@ -90,6 +90,7 @@ def train(
                 "skipped": skipped,
                 "suspicious": manifest.facts.get("suspicious", []),
                 "fit_seconds": manifest.facts["fit_seconds"],
+                "peak_memory_mb": manifest.facts["peak_memory_mb"],
                 "threshold": thresholds.image_threshold,
                 "promise": promise_sentence(thresholds.promise),
             }

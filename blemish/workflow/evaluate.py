@@ -31,6 +31,7 @@ from blemish.schema import (
     Verdict,
     silent,
 )
+from blemish.workflow.loco import SaturatedOverlap
 
 GALLERY_SIZE = 8
 """Pictures kept for each part of the report: escapes, false rejects, hits, accepted good parts."""
@@ -52,13 +53,16 @@ def evaluate(
     items = index.test
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
+    saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
     verdicts = []
     for number, item in enumerate(items, start=1):
         verdict = _inspect(inspector, index, item)
         _add_pixels(pixels, item, verdict.anomaly_map, verdict.image_hw, map_hw)
+        if saturated is not None:
+            saturated.update(item, verdict.anomaly_map, verdict.image_hw)
         verdicts.append(replace(verdict, anomaly_map=np.zeros((0, 0), np.float32), reconstruction=None))
         progress("inspecting test images", number, len(items))
-    metrics = _metrics(items, verdicts, pixels)
+    metrics = {**_metrics(items, verdicts, pixels), **(saturated.compute() if saturated is not None else {})}
     shown = _gallery(items, verdicts)
     return Evaluation(
         metrics=metrics,
@@ -80,15 +84,23 @@ def evaluate_maps(
     index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
     _require_both(index, index.test)
     pixels = PixelAccumulator()
+    saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
     scores = []
     saved = find_maps(maps, index)
     for number, found in enumerate(saved, start=1):
         anomaly_map = read_map(found.path)
         scores.append(float(anomaly_map.max()) if found.anomaly_score is None else found.anomaly_score)
-        _add_pixels(pixels, found.item, anomaly_map, read_image_hw(found.item.path), map_hw)
+        image_hw = read_image_hw(found.item.path)
+        _add_pixels(pixels, found.item, anomaly_map, image_hw, map_hw)
+        if saturated is not None:
+            saturated.update(found.item, anomaly_map, image_hw)
         progress("reading maps", number, len(saved))
     items = [found.item for found in saved]
-    parts = [image_metrics(np.array([item.label for item in items]), np.array(scores)), _pixel_metrics(pixels)]
+    parts = [
+        image_metrics(np.array([item.label for item in items]), np.array(scores)),
+        _pixel_metrics(pixels),
+        saturated.compute() if saturated is not None else {},
+    ]
     return Evaluation(
         metrics=_merge(parts),
         model={"detector": "saved maps", "path": str(maps)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ def train(
         facts={
             **fit.facts,
             "fit_seconds": round(seconds, 3),
+            "peak_memory_mb": _peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
             "notes": list(good.notes),
@@ -206,6 +208,16 @@ def _fit(
     part = images.subset(kept)
     fit = module.fit(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
     return fit, run_graph(fit.graph, images.subset(held), progress), held, "split"
+
+
+def _peak_memory_mb() -> float | None:
+    """The most memory this process has had so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:
