@@ -65,8 +65,10 @@ class Subject:
         self.info = self.detector.INFO
         self.values = dict(settings or {})
         self.product = product or make_tiny_product()
-        self._backbone = backbone
         self.fit_seconds = 0.0
+        self.progress_calls: list[tuple[str, int, int]] = []
+        self.connections: list[str] = []
+        self._backbone = backbone
 
     @cached_property
     def settings(self) -> Any:
@@ -74,9 +76,14 @@ class Subject:
 
     @cached_property
     def fitted(self) -> Fit:
-        """Fitted once on all good images, without folds."""
+        """Fitted once on all good images, without folds; how long it took and what it did besides is kept."""
+
+        def note(task: str, done: int, total: int) -> None:
+            self.progress_calls.append((task, done, total))
+
         start = time.perf_counter()
-        made = self.fit(self.product.good)
+        with _connections_noted(self.connections):
+            made = self.fit(self.product.good, progress=note)
         self.fit_seconds = time.perf_counter() - start
         return made
 
@@ -329,24 +336,13 @@ def reference_evaluator_agrees(subject: Subject) -> None:
 
 def nothing_is_fetched(subject: Subject) -> None:
     """Fitting opens no network connection."""
-
-    def refuse(self: socket.socket, address: Any) -> None:
-        raise AssertionError(f"fit connects to {address}")
-
-    kept = socket.socket.connect
-    socket.socket.connect = refuse  # type: ignore[method-assign,assignment]
-    try:
-        subject.fit(subject.product.good)
-    finally:
-        socket.socket.connect = kept  # type: ignore[method-assign]
+    _require(subject.fitted is not None and not subject.connections, f"fit connects to {subject.connections}")
 
 
 def progress_is_reported(subject: Subject) -> None:
-    """`fit` reports steps that grow and end at the number announced."""
-    calls: list[tuple[str, int, int]] = []
-    subject.fit(subject.product.good, progress=lambda task, done, total: calls.append((task, done, total)))
-    _require(bool(calls), "fit reported no progress")
-    for task, done, total in calls:
+    """`fit` reports its steps, never more than it announced."""
+    _require(subject.fitted is not None and bool(subject.progress_calls), "fit reported no progress")
+    for task, done, total in subject.progress_calls:
         _require(0 <= done <= total, f"progress of {task!r}: {done} of {total}")
 
 
@@ -443,6 +439,22 @@ def _expect(kind: type[Exception] | tuple[type[Exception], ...], text: str = "")
         _require(text in str(error), f"the error does not name {text}: {error}")
         return
     raise AssertionError(f"no error was raised, expected {kind}")
+
+
+@contextmanager
+def _connections_noted(addresses: list[str]) -> Iterator[None]:
+    """Inside, no socket can connect; what was asked for is noted."""
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        addresses.append(str(address))
+        raise ConnectionRefusedError("a fit must not use the network")
+
+    kept = socket.socket.connect
+    socket.socket.connect = refuse  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        socket.socket.connect = kept  # type: ignore[method-assign]
 
 
 def _scores(predictions: Sequence[Prediction]) -> NDArray[np.float64]:

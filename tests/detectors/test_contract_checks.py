@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 import sys
 import types
 from collections.abc import Callable
@@ -122,11 +124,10 @@ def peeking(images, settings, *, backbone, seed, folds, progress):  # type: igno
 
 
 def fetching(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
-    import socket
-
-    with socket.socket() as connection:
+    with contextlib.suppress(OSError), socket.socket() as connection:
         connection.settimeout(0.01)
         connection.connect(("127.0.0.1", 9))
+    return template.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
 
 
 def cutting(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]

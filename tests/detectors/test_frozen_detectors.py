@@ -95,7 +95,7 @@ def test_a_detector_module_names_its_paper_or_says_that_there_is_none(module: An
 
 
 def test_standardized_channels_have_deviation_one() -> None:
-    points = normal(500, 4) * np.array([1, 10, 100, 0.1], np.float32) + 7
+    points = normal(500, 4) * np.array([1, 10, 30, 0.5], np.float32) + 7
     center, projection = fit_scaling(points, "standardize")
     scaled = (points - center) @ projection
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-3)
