@@ -52,7 +52,7 @@ def axis_of(values: ArrayLike, *, margin: float = 0.0, count: int = 6) -> Axis:
     low, high = low - margin * (high - low), high + margin * (high - low)
     step = _round_step((high - low) / max(count, 1))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return Axis(low, high, tuple(round(number * step, 12) + 0.0 for number in range(first, last + 1)))
+    return Axis(low, high, tuple(float(f"{number * step:.12g}") for number in range(first, last + 1)))
 
 
 def line_path(x: Axis, y: Axis, xs: ArrayLike, ys: ArrayLike) -> str:

@@ -58,7 +58,9 @@ def check_promise(calibration: Calibration, results: Sequence[ImageResult]) -> P
         outcome = "broken"
     elif upper_rate(num_over, num_good, confidence) <= rate:
         outcome = "confirmed"
-    needed = math.ceil(math.log(1.0 - confidence) / math.log(1.0 - rate)) if 0.0 < rate < 1.0 else 0
+    # The small factor keeps a quotient that is a whole number from being pushed up by rounding.
+    exact = math.log1p(-confidence) / math.log1p(-rate) if 0.0 < rate < 1.0 else 0.0
+    needed = max(1, math.ceil(exact * (1 - 1e-9)))
     return PromiseCheck(rate, confidence, num_good, num_over, chance, needed, outcome)
 
 
@@ -84,11 +86,11 @@ def check_words(check: PromiseCheck) -> str:
     over = "none" if check.num_over == 0 else f"{check.num_over:,}"
     found = f"Here {over} of {words.plural(check.num_good, 'good test image')} scored over the threshold."
     if check.outcome == "confirmed":
-        return f"{found} These images alone support the promised {words.rate(check.rate)}."
+        return f"{found} These images alone support the promised {words.promised(check.rate)}."
     if check.outcome == "broken":
         return (
-            f"{found} If the promised {words.rate(check.rate)} were true, so many would be seen with a chance of only "
-            f"{words.rate(check.chance)}: the test images are not like the good images that the promise rests on. "
+            f"{found} If the promised {words.promised(check.rate)} were true, so many would be seen with a chance of "
+            f"only {words.rate(check.chance)}: the test images are not like the good images that the promise rests on. "
             "Look at the false rejects below, and calibrate with good images from the same source as these."
         )
     return (
@@ -154,10 +156,10 @@ def _offers(calibration: Calibration, good: Sequence[float], defective: Sequence
         while count + 1 < total and beta_cdf(wanted, count + 2, total - count - 1) >= confidence:
             count += 1
         if count >= 0:
-            thresholds[basis[count]] = words.rate(wanted)
+            thresholds[basis[count]] = words.promised(wanted)
     thresholds.pop(calibration.image_threshold, None)
     offers = [(rate, threshold, False) for threshold, rate in thresholds.items()]
-    offers.append((words.rate(promised_rate(calibration.promise)), calibration.image_threshold, True))
+    offers.append((words.promised(promised_rate(calibration.promise)), calibration.image_threshold, True))
     offers.sort(key=lambda offer: -offer[1])
     return [
         {

@@ -18,6 +18,8 @@ PHOTO_SIDE = 448
 MAP_SIDE = 128
 PHOTO_QUALITY = 82
 MAP_QUALITY = 70
+WIDE = 1.6
+"""Pictures wider than this by their height are put above their overlay instead of beside it."""
 
 
 _GROUPS: tuple[tuple[str, str, int, Decision, bool, str], ...] = (
@@ -48,10 +50,9 @@ class Tile:
         return self.picture.image.shape[0], self.picture.image.shape[1]
 
     @property
-    def shape(self) -> str:
-        """How the photograph and its overlay are best put: "tall" and square ones side by side, "wide" ones stacked."""
-        height, width = self.hw
-        return "wide" if width > 1.6 * height else "tall" if height > 1.6 * width else "square"
+    def is_wide(self) -> bool:
+        """Whether photograph and overlay are best put one above the other."""
+        return self.hw[1] > WIDE * self.hw[0]
 
     @property
     def alt(self) -> str:
@@ -90,6 +91,25 @@ def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
         peak=_peak(picture.verdict.anomaly_map, (height, width)),
         overlap="" if mask is None else _overlap_words(mask, picture.verdict),
     )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The form of picture that all tiles of a page share: its width by its height."""
+
+    aspect: float
+
+    @property
+    def is_wide(self) -> bool:
+        return self.aspect > WIDE
+
+
+def frame_of(pictures: Sequence[Picture]) -> Frame:
+    """A frame that suits most pictures; those of another form are fitted into it whole."""
+    if not pictures:
+        return Frame(1.0)
+    aspects = [picture.image.shape[1] / picture.image.shape[0] for picture in pictures]
+    return Frame(round(float(np.clip(np.median(aspects), 0.45, 3.0)), 3))
 
 
 def groups_of(pictures: Sequence[Picture], results: Sequence[ImageResult], scale: tuple[float, float]) -> list[Group]:

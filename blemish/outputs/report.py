@@ -24,7 +24,7 @@ from blemish.outputs.decision import (
     decision_section,
     threshold_of,
 )
-from blemish.outputs.gallery import groups_of
+from blemish.outputs.gallery import frame_of, groups_of
 from blemish.outputs.overlay import map_scale
 from blemish.outputs.pages import render
 from blemish.outputs.separation import curves_section, defects_section, measures_note, measures_section
@@ -84,9 +84,10 @@ def report_page(evaluation: Evaluation, calibration: Calibration | None = None) 
         decision=None if threshold is None else decision_section(evaluation, calibration, threshold),
         curves=curves_section(metrics, results),
         measures=measures_section(metrics),
-        measures_note=measures_note(metrics),
+        measures_note=measures_note(metrics, results),
         defects=defects_section(metrics, results, threshold),
         has_review=any(result.decision == "review" for result in results),
+        frame=frame_of(evaluation.pictures),
         groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
         method=_method(evaluation, calibration),
         images=shown,
@@ -179,7 +180,7 @@ def _headlines(metrics: Mapping[str, Any], results: Sequence[ImageResult]) -> li
         of("AUPRO 0.30", "aupro_30", _pixel_images(metrics)),
         {
             "name": "Time per image",
-            "value": words.score(metrics.get("milliseconds")),
+            "value": words.milliseconds(metrics.get("milliseconds")),
             "unit": "ms" if metrics.get("milliseconds") is not None else "",
             "under": [f"median of {words.plural(len(results), 'image')}"],
         },
@@ -245,8 +246,8 @@ def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dic
             ("Image threshold", calibration.image_threshold),
             ("Review threshold", calibration.review_threshold),
             ("Pixel threshold", calibration.pixel_threshold),
-            ("Wanted false reject rate", words.rate(promise.wanted_rate)),
-            ("Promised", f"{words.rate(promise.rate)} with {100 * promise.confidence:g} % confidence"),
+            ("Wanted false reject rate", words.promised(promise.wanted_rate)),
+            ("Promised", f"{words.promised(promise.rate)} with {words.promised(promise.confidence)} confidence"),
             ("Scale", f"{calibration.mm_per_px:g} mm per pixel" if calibration.mm_per_px else None),
             ("Set", " ".join(part for part in (calibration.created, calibration.by, calibration.reason) if part)),
         ]

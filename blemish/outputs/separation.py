@@ -69,9 +69,10 @@ def measures_section(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def measures_note(metrics: Mapping[str, Any]) -> str:
+def measures_note(metrics: Mapping[str, Any], results: Sequence[ImageResult]) -> str:
     """How many images and pixels the metrics rest on."""
-    note = f"Image-level metrics: {metrics['num_good']:,} good and {metrics['num_defective']:,} defective images."
+    num_good = sum(result.label == GOOD for result in results)
+    note = f"Image-level metrics: {num_good:,} good and {len(results) - num_good:,} defective images."
     count = metrics.get("num_pixel_images")
     if not count:
         return note

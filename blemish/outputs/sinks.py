@@ -116,8 +116,8 @@ class CsvSink:
         row["regions"] = json.dumps(row["regions"], ensure_ascii=False, allow_nan=False)
         row["reasons"] = "; ".join(verdict.reasons)
         text = io.StringIO()
-        csv.DictWriter(text, CSV_COLUMNS, lineterminator="").writerow(row)
-        self._lines.append(text.getvalue())
+        csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n").writerow(row)
+        self._lines.append(text.getvalue()[:-1])
 
 
 class OverlaySink:

@@ -29,14 +29,21 @@ METRICS: dict[str, tuple[str, str]] = {
 def rate(share: float | None) -> str:
     """A share as percent, with more digits near 0 and 1; never a round 0 or 100 that is not one.
 
-    >>> rate(0.0476), rate(0.0), rate(0.9984)
-    ('4.8 %', '0.0 %', '99.84 %')
+    The space before the sign does not break.
+
+    >>> [rate(share).replace("\\u00a0", " ") for share in (0.0476, 0.0, 0.9984)]
+    ['4.8 %', '0.0 %', '99.84 %']
     """
     if share is None or not math.isfinite(share):
         return "–"
     percent = 100.0 * share
     digits = 2 if 0.0 < percent < 1.0 or 99.0 < percent < 100.0 else 1
-    return f"{_not_rounded_to_the_end(percent, 100.0, digits)} %"
+    return f"{_not_rounded_to_the_end(percent, 100.0, digits)}\u00a0%"
+
+
+def promised(share: float) -> str:
+    """A promised share as percent with three digits, as the calibration words it."""
+    return f"{100.0 * share:.3g}\u00a0%"
 
 
 def metric(value: float | None) -> str:
@@ -72,6 +79,17 @@ def score(value: float | None) -> str:
     return f"{round(value, digits):.{max(digits, 0)}f}"
 
 
+def milliseconds(value: float | None) -> str:
+    """A time with three digits.
+
+    >>> milliseconds(7.3149), milliseconds(241.5)
+    ('7.31', '242')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def p_value(value: float) -> str:
     """A p-value with as many digits as it deserves.
 
@@ -97,7 +115,7 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return score(value)
+        return f"{value:.6g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain(entry)}" for name, entry in value.items())
     if isinstance(value, (list, tuple)):

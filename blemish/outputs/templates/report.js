@@ -7,7 +7,7 @@
   const rate = (share) => {
     const percent = 100 * share;
     const near = percent > 0 && percent < 100 && (percent < 1 || percent > 99);
-    return percent.toFixed(near ? 2 : 1) + " %";
+    return percent.toFixed(near ? 2 : 1) + "\u00a0%";
   };
   const images = (count, kind) => `${count.toLocaleString("en")} ${kind}${count === 1 ? " image" : " images"}`;
 
@@ -60,7 +60,7 @@
       if (numGood && numDefective) put("live-balanced", rate(1 - (at.falseReject + at.escape) / 2));
       if (facts.supported) {
         const over = numOver(facts.calibration, threshold);
-        put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${Number((100 * facts.supported[over][0]).toPrecision(3))} % rejected good parts here, with ${Number((100 * facts.confidence).toPrecision(3))} % confidence`);
+        put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${Number((100 * facts.supported[over][0]).toPrecision(3))}\u00a0% rejected good parts here, with ${Number((100 * facts.confidence).toPrecision(3))}\u00a0% confidence`);
       }
       const reviewGood = review === null ? 0 : Math.max(0, numOver(facts.good, review) - at.rejectedGood);
       const reviewDefective = review === null ? 0 : Math.max(0, numOver(facts.defective, review) - (numDefective - at.acceptedDefective));
