@@ -5,7 +5,6 @@ Deng and Li, CVPR 2022, with a small decoder of our own: its width does not depe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -28,7 +27,8 @@ class Settings(DistillationSettings):
     """Settings of `reverse_distillation`."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 40
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
     width: Annotated[int, Field(ge=16, le=1024, description="channels of the decoder's coarsest stage")] = 128
     code_channels: Annotated[int, Field(ge=1, le=1024, description="channels of the code between the two halves")] = 64
 
@@ -69,7 +69,7 @@ def fit(
 
 
 class Decoder(nn.Module):
-    """Compresses feature maps of several layers into one narrow code at half the coarsest grid and decodes them again.
+    """Compresses feature maps of several layers into one narrow code on the coarsest grid and decodes them again.
 
     What only defects show does not pass the code, so it is missing in the decoded features.
     """
@@ -77,20 +77,18 @@ class Decoder(nn.Module):
     def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int, code_channels: int) -> None:
         super().__init__()
         coarsest = max(strides)
+        reduced = [width if stride == coarsest else width // 2 for stride in strides]
         self.reducers = nn.ModuleList(
-            _reducer(layer_channels, width, round(math.log2(coarsest / stride)))
-            for layer_channels, stride in zip(channels, strides, strict=True)
+            _patches(inner, outer, coarsest // stride)
+            for inner, outer, stride in zip(channels, reduced, strides, strict=True)
         )
-        self.encode = nn.Sequential(
-            block(width * len(channels), 2 * width, stride=2), nn.Conv2d(2 * width, code_channels, 1)
-        )
+        self.encode = nn.Sequential(block(sum(reduced), 2 * width), nn.Conv2d(2 * width, code_channels, 1))
         # Coarse to fine; each stage decodes one layer and hands on.
         self.order = sorted(range(len(channels)), key=lambda index: -strides[index])
-        widths = [max(16, width * strides[index] // coarsest) for index in self.order]
+        widths = [max(width // 4, width * strides[index] // coarsest) for index in self.order]
         before = [code_channels, *widths[:-1]]
-        self.stages = nn.ModuleList(
-            nn.Sequential(block(inner, outer), Residual(outer)) for inner, outer in zip(before, widths, strict=True)
-        )
+        self.narrow = nn.ModuleList(nn.Conv2d(inner, outer, 1) for inner, outer in zip(before, widths, strict=True))
+        self.stages = nn.ModuleList(Residual(outer) for outer in widths)
         self.heads = nn.ModuleList(
             nn.Conv2d(outer, channels[index], 1) for outer, index in zip(widths, self.order, strict=True)
         )
@@ -100,17 +98,15 @@ class Decoder(nn.Module):
         reduced = [reduce(feature) for reduce, feature in zip(self.reducers, features, strict=True)]
         values = self.encode(torch.cat([_resized(each, coarsest) for each in reduced], dim=1))
         predictions: dict[int, Tensor] = {}
-        for index, stage, head in zip(self.order, self.stages, self.heads, strict=True):
-            values = stage(_resized(values, features[index].shape[-2:]))
+        for index, narrow, stage, head in zip(self.order, self.narrow, self.stages, self.heads, strict=True):
+            values = stage(_resized(narrow(values), features[index].shape[-2:]))
             predictions[index] = head(values)
         return [predictions[index] for index in range(len(features))]
 
 
-def _reducer(channels: int, width: int, halvings: int) -> nn.Sequential:
-    """Brings a layer to `width` channels on the coarsest grid."""
-    first = nn.Sequential(nn.Conv2d(channels, width // 2, 1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU())
-    halving = [block(width // 2, width // 2, stride=2) for _ in range(halvings)]
-    return nn.Sequential(first, *halving, block(width // 2, width))
+def _patches(inner: int, outer: int, side: int) -> nn.Sequential:
+    """Each square of `side` positions as one position of `outer` channels."""
+    return nn.Sequential(nn.Conv2d(inner, outer, side, side, bias=False), nn.BatchNorm2d(outer), nn.ReLU())
 
 
 def _resized(values: Tensor, size: Sequence[int]) -> Tensor:

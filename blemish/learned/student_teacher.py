@@ -25,7 +25,8 @@ class Settings(DistillationSettings):
     """Settings of `student_teacher`."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 40
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
 
 
 INFO = DetectorInfo(
