@@ -179,12 +179,15 @@ class Rule:
 class RegionSettings:
     """How the anomaly mask becomes regions; all sizes in map pixels.
 
-    A region needs a map value over the pixel threshold and reaches as far as the map stays over `grow_threshold`
-    (hysteresis). `opening_px` and `closing_px` are diameters, 0 for none; parts up to `join_px` apart are one region;
-    regions under `min_area_px2` are dropped, but never the one that holds the largest value of the map.
+    A region needs a map value over the pixel threshold. It reaches as far as the map stays over `grow_threshold`
+    (hysteresis) and over half the height between that and the largest value within `flank_px`: where a map is blurred,
+    half height is where the edge of a defect lies. `opening_px` and `closing_px` are diameters, 0 for none; parts up
+    to `join_px` apart are one region; regions under `min_area_px2` are dropped, but never the one that holds the
+    largest value of the map.
     """
 
     grow_threshold: float
+    flank_px: int = 32
     opening_px: int = 0
     closing_px: int = 3
     join_px: int = 5

@@ -31,12 +31,16 @@ def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tu
 
 def _labels(anomaly_map: AnomalyMap, pixel_threshold: float, settings: RegionSettings) -> NDArray[np.int32]:
     """int32 (height, width): 0 outside, one number per region."""
-    seeds = (anomaly_map > pixel_threshold).astype(np.uint8)
-    mask = (anomaly_map > min(settings.grow_threshold, pixel_threshold)).astype(np.uint8)
+    base = min(settings.grow_threshold, pixel_threshold)
+    inside = anomaly_map > base
+    if settings.flank_px:
+        window = np.ones((2 * settings.flank_px + 1,) * 2, np.uint8)
+        inside &= anomaly_map - base > (cv2.dilate(anomaly_map, window) - base) / 2
+    mask = inside.astype(np.uint8)
     if settings.opening_px > 1:
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(settings.opening_px)), np.uint8)
         # Opening trims hairs but never a peak: what is over the pixel threshold has to be shown.
-        mask |= seeds
+        mask |= (inside & (anomaly_map > pixel_threshold)).astype(np.uint8)
     if settings.closing_px > 1:
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disc(settings.closing_px)), np.uint8)
         mask[np.isneginf(anomaly_map)] = 0

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
-from skimage.filters import apply_hysteresis_threshold
+from skimage.filters import apply_hysteresis_threshold, gaussian
 from skimage.measure import label, regionprops
 
 from blemish.calibration.calibrate import calibrate
 from blemish.inspection.regions import find_regions
 from blemish.schema import AnomalyMap, Calibration, Zone
 
-PLAIN: dict[str, object] = {"opening_px": 0, "closing_px": 0, "join_px": 0, "min_area_px2": 0}
+PLAIN: dict[str, object] = {"flank_px": 0, "opening_px": 0, "closing_px": 0, "join_px": 0, "min_area_px2": 0}
 
 
 def calibration_of(pixel_threshold: float = 10.0, grow_threshold: float = 5.0, **changes: object) -> Calibration:
@@ -60,6 +60,26 @@ def test_sizes_are_in_pixels_of_the_image_and_in_millimeters() -> None:
     assert region.centroid == (49.5, 35.5)
     assert region.length_px == pytest.approx(np.hypot(20, 9), rel=0.02)
     assert region.length_mm == pytest.approx(region.length_px / 10)
+
+
+@pytest.mark.parametrize("height", [12, 30, 200])
+def test_a_blurred_defect_keeps_its_size_whatever_its_strength(height: float) -> None:
+    """Half height lies at the edge; a fixed threshold would show a strong defect larger than a weak one."""
+    defect = np.zeros((100, 150), np.float32)
+    defect[40:60, 50:100] = 1
+    anomaly_map = gaussian(defect, 4) * height
+    [region] = find_regions(anomaly_map, calibration_of(10, 0, flank_px=32), (100, 150))
+    assert region.box[2:] == (50, 20)
+    assert region.area_px == pytest.approx(1000, rel=0.06)
+    fixed = find_regions(anomaly_map, calibration_of(10, 1), (100, 150))[0]
+    assert fixed.area_px > 1.4 * region.area_px
+
+
+def test_a_weak_defect_away_from_a_strong_one_is_shown_in_its_own_size() -> None:
+    defect = np.zeros((100, 200), np.float32)
+    defect[40:60, 30:50], defect[40:60, 110:130] = 100, 15
+    strong, weak = find_regions(gaussian(defect, 4), calibration_of(10, 0, flank_px=32), (100, 200))
+    assert (strong.box, weak.box) == ((30, 40, 20, 20), (110, 40, 20, 20))
 
 
 @settings(deadline=None, max_examples=60)
@@ -168,11 +188,13 @@ def test_outside_the_zone_nothing_is_seen() -> None:
     closing=st.integers(0, 5),
     join=st.integers(0, 6),
     area=st.integers(0, 30),
+    flank=st.integers(0, 8),
 )
 def test_a_value_over_the_threshold_always_has_a_region(
-    anomaly_map: AnomalyMap, opening: int, closing: int, join: int, area: int
+    anomaly_map: AnomalyMap, opening: int, closing: int, join: int, area: int, flank: int
 ) -> None:
-    calibration = calibration_of(opening_px=opening, closing_px=closing, join_px=join, min_area_px2=area)
+    sizes = {"opening_px": opening, "closing_px": closing, "join_px": join, "min_area_px2": area, "flank_px": flank}
+    calibration = calibration_of(**sizes)
     regions = find_regions(anomaly_map, calibration, (50, 70))
     assert bool(regions) == bool(anomaly_map.max() > 10)
     if regions:
