@@ -12,7 +12,13 @@ from blemish.registry import DETECTORS
 from blemish.schema import Backbone
 from blemish.testing.checks import CHECKS, Subject
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {}
+BRIEFLY = {"width": 8, "epochs": 6, "batch_size": 8, "augmentation": "none"}
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "cae": BRIEFLY,
+    "unet_ae": BRIEFLY,
+    "vae": BRIEFLY,
+    "ganomaly": BRIEFLY,
+}
 """Settings that make a slow detector small; a detector that is not named here keeps its defaults."""
 
 
