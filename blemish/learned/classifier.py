@@ -164,7 +164,7 @@ def fit_with_defects(
     def make(some: Sequence[Image], name: str) -> Made:
         trained = train(
             build,
-            Samples([*some, *defects], functools.partial(_prepare, settings, len(some), known)),
+            Samples([*some, *defects], functools.partial(_prepare, settings, len(some), known), len(some)),
             settings,
             name=name,
             seed=seed,

@@ -320,7 +320,9 @@ def _to_pixels(batch: Batch) -> Batch:
 
 def _separation_images(samples: Samples, validation: NDArray[np.intp], seed: int) -> tuple[Tensor, Tensor]:
     """Some held-out good images, and the same with one synthetic defect each."""
-    good = [samples.images[int(index)] for index in validation[:NUM_SEPARATION]]
+    num_good = len(samples.images) if samples.num_good is None else samples.num_good
+    held_out = [int(index) for index in validation if index < num_good] or [0]
+    good = [samples.images[index] for index in held_out[:NUM_SEPARATION]]
     damaged = [make_defect(image, np.random.default_rng((seed, 4, place)))[0] for place, image in enumerate(good)]
     return pixels_of(good), pixels_of(damaged)
 

@@ -77,10 +77,11 @@ Prepare = Callable[[int, Image, np.random.Generator], Sample]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one size and what is done to each before a step."""
+    """Images of one size and what is done to each before a step; from `num_good` on they are defective (None: none)."""
 
     images: Sequence[Image]
     prepare: Prepare
+    num_good: int | None = None
 
 
 class Learner(nn.Module, ABC):
@@ -158,7 +159,7 @@ def train(
     with _folder_of(run, name) as folder:
         history, best_epoch = run_loop(
             learner,
-            Samples(images, samples.prepare),
+            Samples(images, samples.prepare, samples.num_good),
             training,
             validation,
             settings,
