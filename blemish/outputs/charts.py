@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear axis from `low` to `high` with labelled ticks inside it."""
+    """An axis from `low` to `high` with labelled ticks inside it; with `is_logarithm` these are powers of ten."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
+    is_logarithm: bool = False
 
     def percent(self, value: float) -> float:
         """Where a value lies on the axis, 0 to 100; values outside are put at the ends.
@@ -32,6 +33,8 @@ class Axis:
 
     def label(self, value: float) -> str:
         """A tick's number with as many digits as the ticks' spacing needs."""
+        if self.is_logarithm:
+            return f"{10.0**value:.3g}"
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         return f"{value:,.{digits}f}"

@@ -40,6 +40,7 @@ class Tile:
     picture: Picture
     photo: str
     heat: str
+    reconstruction: str
     region_path: str
     mask_path: str
     peak: tuple[float, float]
@@ -80,12 +81,14 @@ def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
     height, width = picture.image.shape[:2]
     # A thousandth of the image's side is under a pixel of any screen this is shown on.
     tolerance = max(height, width) / 1000.0
+    redrawn = picture.verdict.reconstruction
     mask = picture.mask if picture.mask is not None and picture.mask.any() else None
     return Tile(
         name=_short_name(picture.verdict.path or str(picture.item.path)),
         picture=picture,
         photo=photo_uri(picture.image),
         heat=heat_uri(picture.verdict.anomaly_map, scale),
+        reconstruction="" if redrawn is None else photo_uri(redrawn),
         region_path="".join(_region_path(region, tolerance) for region in picture.verdict.regions),
         mask_path="" if mask is None else "".join(_outline(contour, tolerance) for contour in mask_contours(mask)),
         peak=_peak(picture.verdict.anomaly_map, (height, width)),

@@ -24,24 +24,35 @@ from blemish.outputs.decision import (
     decision_section,
     threshold_of,
 )
-from blemish.outputs.gallery import frame_of, groups_of
+from blemish.outputs.gallery import frame_of, groups_of, photo_uri
 from blemish.outputs.overlay import map_scale
 from blemish.outputs.pages import render
 from blemish.outputs.separation import curves_section, defects_section, measures_note, measures_section
-from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, ImageResult
+from blemish.outputs.training import training_of
+from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult
 
 MAX_ROWS = 2000
 """The most images listed on the page; the JSON beside it lists all."""
 
 
-def write_report(evaluation: Evaluation, folder: Path, calibration: Calibration | None = None) -> Path:
+AUGMENTED_SIDE = 224
+
+
+def write_report(
+    evaluation: Evaluation,
+    folder: Path,
+    calibration: Calibration | None = None,
+    *,
+    augmented: Sequence[Sequence[Image]] = (),
+) -> Path:
     """The page `index.html`, written into `folder` with `evaluation.json` beside it.
 
     The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
-    shows what the threshold promises and whether the test images bear it out.
+    shows what the threshold promises and whether the test images bear it out. `augmented` has rows of training images,
+    each the original and some augmented forms of it.
     """
     folder = Path(folder)
-    page = report_page(evaluation, calibration)
+    page = report_page(evaluation, calibration, augmented=augmented)
     content = json.dumps(evaluation_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
     write_file(folder / "evaluation.json", content.encode("utf-8"))
     return write_file(folder / "index.html", page.encode("utf-8"))
@@ -58,8 +69,10 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     return {name: _json_value(value) for name, value in found.items()}
 
 
-def report_page(evaluation: Evaluation, calibration: Calibration | None = None) -> str:
-    """The report as HTML text."""
+def report_page(
+    evaluation: Evaluation, calibration: Calibration | None = None, *, augmented: Sequence[Sequence[Image]] = ()
+) -> str:
+    """The report as HTML text; see `write_report`."""
     metrics, results = evaluation.metrics, evaluation.results
     threshold = threshold_of(evaluation, calibration)
     check = check_promise(calibration, results) if calibration is not None else None
@@ -89,6 +102,8 @@ def report_page(evaluation: Evaluation, calibration: Calibration | None = None) 
         has_review=any(result.decision == "review" for result in results),
         frame=frame_of(evaluation.pictures),
         groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
+        training=training_of(evaluation.model.get("facts") or {}),
+        augmented=[[photo_uri(image, AUGMENTED_SIDE) for image in row] for row in augmented],
         method=_method(evaluation, calibration),
         images=shown,
         images_title=(

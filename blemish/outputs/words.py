@@ -90,6 +90,20 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def seconds(value: float | None) -> str:
+    """A duration.
+
+    >>> seconds(3.456), seconds(347), seconds(5400)
+    ('3.5 s', '5 min 47 s', '1 h 30 min')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def p_value(value: float) -> str:
     """A p-value with as many digits as it deserves.
 

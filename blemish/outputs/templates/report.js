@@ -143,7 +143,7 @@
       current = (index + openers.length) % openers.length;
       const opener = openers[current], tile = opener.closest(".tile");
       const body = find("viewer-body");
-      body.className = "body " + (opener.classList.contains("wide") ? "wide" : "");
+      body.className = ["body", ...["wide", "three"].filter((name) => opener.classList.contains(name))].join(" ");
       body.replaceChildren(...[...opener.querySelectorAll("svg")].map((svg) => {
         const copy = svg.cloneNode(true);
         copy.querySelectorAll("[id]").forEach((node) => node.removeAttribute("id"));
