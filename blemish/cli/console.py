@@ -43,9 +43,10 @@ def progress_bars() -> Iterator[ProgressFunction]:
         tasks: dict[str, TaskID] = {}
 
         def show(task: str, done: int, total: int) -> None:
-            if task not in tasks:
-                tasks[task] = bars.add_task(task, total=total)
-            bars.update(tasks[task], completed=done, total=total)
+            name = task.partition(",")[0]  # what follows tells how it goes: the loss of a training
+            if name not in tasks:
+                tasks[name] = bars.add_task(task, total=total)
+            bars.update(tasks[name], description=task, completed=done, total=total)
 
         yield show
 

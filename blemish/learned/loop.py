@@ -146,6 +146,7 @@ class _Module(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self.batches: _Batches | None = None
         self._progress = progress
+        self._is_reported = False
         self._good, self._damaged = _separation_images(samples, validation, seed)
         self._losses: list[float] = []
         self._started = time.perf_counter()
@@ -177,7 +178,9 @@ class _Module(lightning.LightningModule):
         self.batches.epoch = self.current_epoch
         self._losses = []
         self._started = time.perf_counter()
-        self._report()
+        if not self._is_reported:
+            self._is_reported = True
+            self._report()
 
     def training_step(self, batch: Batch, index: int) -> None:
         batch = _to_pixels(batch)
