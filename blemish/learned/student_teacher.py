@@ -24,9 +24,9 @@ from blemish.schema import Backbone, Fit, Image, Progress
 class Settings(DistillationSettings):
     """Settings of `student_teacher`."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 40
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the images")] = 40
+    batch_size: Annotated[int, Field(ge=1, le=1024, description="images per step")] = 8
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0, description="of the first epoch")] = 4e-3
 
 
 INFO = DetectorInfo(
