@@ -1,18 +1,25 @@
-# `make help` lists the targets. `make test` is what CI runs.
+# `make help` lists the targets; CI runs `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev,learn,openvino]'
 	@touch $@
+
+demo: $(VENV)/.installed-demo  ## Install and run the main job on real images of solar cells
+	$(BIN)/blemish demo -o demo
 
 lint: $(VENV)/.installed-dev  ## Check format, style and types
 	$(BIN)/ruff format --check .
@@ -20,10 +27,13 @@ lint: $(VENV)/.installed-dev  ## Check format, style and types
 	$(BIN)/mypy
 
 test: lint  ## Install what is needed, check style and types, run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: help lint test format
+docs: $(VENV)/.installed-dev  ## Write the pages that are made from the code and from results
+	$(BIN)/python tools/update_docs.py
+
+.PHONY: help demo lint test format docs

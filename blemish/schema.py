@@ -55,8 +55,8 @@ class ImageItem:
 class Layer:
     """A named output of a backbone: its number of channels and its stride in input pixels.
 
-    `offset` is how far, in input pixels, the middle of a position's receptive field lies right of and below the
-    middle of its stride x stride cell: (stride - 1) / 2 for TensorFlow's SAME padding, 0 for patch grids.
+    `offset` is how far, in input pixels, positions look right of and below the middle of their stride x stride cell;
+    0 for patch grids, measured for networks with asymmetric padding.
     """
 
     name: str

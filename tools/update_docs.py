@@ -1,0 +1,102 @@
+"""Writes the pages that are made from the code and from results: the command line page and the README's table.
+
+    python tools/update_docs.py          writes them
+    python tools/update_docs.py --check  exit status 1 where one is out of date
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "inspect",
+    "calibrate",
+    "compare",
+    "info",
+    "detectors",
+    "backbones",
+    "backbones add",
+    "data check",
+    "data list",
+    "data fetch",
+)
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy_default.json"
+BEGIN, END = "<!-- begin: measured -->", "<!-- end: measured -->"
+
+
+def command_line_page() -> str:
+    """The command line page, from the commands' own help."""
+    parts = [
+        "# Command line\n",
+        "Made from `--help` by `tools/update_docs.py`. Every command takes `--json`: then standard output holds one JSON",
+        "object (for `inspect` one line per image) and nothing else; progress and messages go to standard error.\n",
+        "Exit status: 0 done; 1 `inspect --fail-on-reject` met a reject; 2 the user must act (one line says what); 3 a",
+        "fault of ours.\n",
+    ]
+    environment = {**os.environ, "COLUMNS": "110", "TERM": "dumb", "NO_COLOR": "1"}
+    for command in COMMANDS:
+        text = subprocess.run(
+            [sys.executable, "-m", "blemish.cli.main", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        ).stdout
+        usage = text.replace("python -m blemish.cli.main", "blemish").replace("main.py", "blemish")
+        parts.append(f"## blemish {command}\n\n```text\n{usage.strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def measured_table() -> str:
+    """The README's table of measured numbers, from the results file."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    lines = [
+        "| data | image AUROC | pixel AUROC | AUPRO(0.3) | fit and calibration | bundle | a verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in results["rows"]:
+        lines.append(
+            f"| {row['name']} | {row['image_auroc']:.3f} | {row['pixel_auroc']:.3f} | {row['aupro_30']:.3f} "
+            f"| {row['fit_seconds']:.0f} s | {row['bundle_bytes'] / 1e6:.1f} MB | {row['milliseconds']:.1f} ms |"
+        )
+    lines.append(f"\nMeasured {results['date']} at commit {results['commit']} on {results['machine']}.")
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """The README with its table renewed."""
+    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{measured_table()}\n{END}", readme, flags=re.S)
+
+
+def pages() -> dict[Path, str]:
+    """Each made page and what it should hold."""
+    found = {ROOT / "docs" / "command-line.md": command_line_page()}
+    if RESULTS.exists():
+        found[ROOT / "README.md"] = with_table((ROOT / "README.md").read_text(encoding="utf-8"))
+    return found
+
+
+def main() -> int:
+    stale = [
+        path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make docs`")
+        return 1 if stale else 0
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
