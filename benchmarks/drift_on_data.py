@@ -33,7 +33,6 @@ from blemish.data.resize import resize_image
 from blemish.schema import Image
 
 NUM_ORDERS = 10
-FLAT = np.zeros((1, 1), np.float32)
 
 
 def scaled(factor: float) -> Callable[[Image], Image]:
@@ -56,10 +55,10 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 
 
 def measure(name: str, images: list[Image]) -> list[dict[str, Any]]:
-    unchanged = [measure_conditions(image, FLAT, 0.0) for image in images]
+    unchanged = [measure_conditions(image, 0.0) for image in images]
     rows = []
     for change, apply in CHANGES.items():
-        changed = [measure_conditions(apply(image), FLAT, 0.0) for image in images]
+        changed = [measure_conditions(apply(image), 0.0) for image in images]
         found, conditions, false_alarms = [], [], 0
         cut, middle = len(images) * 2 // 3, len(images) * 5 // 6
         for seed in range(NUM_ORDERS):

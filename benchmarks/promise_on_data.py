@@ -82,7 +82,7 @@ def drift(index: DatasetIndex, inspector: Inspector) -> str:
     for item in test_items(index, GOOD):
         image = resize_image(read_image(item.path), inspector.session.input_hw)
         [prediction] = inspector.session.predict([image])
-        report = monitor.update(measure_conditions(image, prediction.anomaly_map, prediction.anomaly_score))
+        report = monitor.update(measure_conditions(image, prediction.anomaly_score))
         if report.is_void:
             return f"{report.condition} after {report.num_parts}"
     return "none"

@@ -12,7 +12,7 @@ in all ways with the promise of the package and its true false reject rate is me
 
 `several_batches` breaks the assumption on purpose: good parts come in batches with a common offset, as parts of one
 lot or one day do, and future parts come from other batches. Random folds then score parts with their own batch in the
-bank; contiguous folds mostly do not.
+bank; contiguous folds and the split, which is one block of neighbors, mostly do not.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.calibration.promise import make_promise
+from blemish.data.split import contiguous_folds, holdout_split
 
 DIMENSIONS = 8
 NUM_FOLDS = 5
@@ -68,7 +69,7 @@ def cross(good: Array, folds: list[NDArray[np.intp]]) -> Scores:
 
 
 def contiguous(good: Array, rng: np.random.Generator) -> Scores:
-    return cross(good, np.array_split(np.arange(len(good)), NUM_FOLDS))
+    return cross(good, list(contiguous_folds(len(good), NUM_FOLDS)))
 
 
 def shuffled(good: Array, rng: np.random.Generator) -> Scores:
@@ -76,10 +77,8 @@ def shuffled(good: Array, rng: np.random.Generator) -> Scores:
 
 
 def split(good: Array, rng: np.random.Generator) -> Scores:
-    order = rng.permutation(len(good))
-    num_held = max(2, round(HELD_OUT * len(good)))
-    bank = good[order[num_held:]]
-    return nearest(bank, good[order[:num_held]]), lambda parts: nearest(bank, parts)
+    kept, held = holdout_split(len(good), HELD_OUT, int(rng.integers(1_000_000)))
+    return nearest(good[kept], good[held]), lambda parts: nearest(good[kept], parts)
 
 
 METHODS: dict[str, Callable[[Array, np.random.Generator], Scores]] = {

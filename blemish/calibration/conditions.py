@@ -7,13 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from blemish.schema import AnomalyMap, Condition, Image
+from blemish.schema import Condition, Image
 
 CONDITIONS: tuple[tuple[str, Literal["over", "both"]], ...] = (
     # A model that was fitted on fewer images scores a little higher than the final one, so scores of cross-fitted good
     # images may lie above those of later parts; only larger values are a sign of drift.
     ("score", "over"),
-    ("map_mean", "over"),
     ("brightness", "both"),
     ("highlights", "both"),
     ("sharpness", "both"),
@@ -23,7 +22,7 @@ CONDITIONS: tuple[tuple[str, Literal["over", "both"]], ...] = (
 """Name and watched side of each number, in the order of `measure_conditions`."""
 
 
-def measure_conditions(image: Image, anomaly_map: AnomalyMap, score: float) -> tuple[float, ...]:
+def measure_conditions(image: Image, score: float) -> tuple[float, ...]:
     """One number per entry of `CONDITIONS`, of an image at the graph's input size.
 
     Brightness is the mean gray value, highlights its 95 % quantile, sharpness the mean second difference over the
@@ -42,7 +41,6 @@ def measure_conditions(image: Image, anomaly_map: AnomalyMap, score: float) -> t
     second = int(np.abs(np.diff(steps, axis=1)).sum(dtype=np.int64))
     return (
         float(score),
-        float(anomaly_map.mean(dtype=np.float64)),
         total / gray.size,
         float(highlights),
         second / max(first, 1),

@@ -62,7 +62,7 @@ class Inspector:
             name=name,
             bundle_id=self.bundle.bundle_id,
         )
-        conditions = measure_conditions(resized, verdict.anomaly_map, verdict.score) if self.watch_drift else ()
+        conditions = measure_conditions(resized, verdict.score) if self.watch_drift else ()
         return replace(verdict, conditions=conditions, milliseconds=(time.perf_counter() - start) * 1000)
 
 

@@ -77,10 +77,7 @@ def calibrate_held_out(
         maxima = np.array([anomaly_map[inside].max() for anomaly_map in maps])
     else:
         maxima = maps.max(axis=(1, 2))
-    measured = [
-        measure_conditions(image, anomaly_map, float(score))
-        for image, anomaly_map, score in zip(images, maps, scores, strict=True)
-    ]
+    measured = [measure_conditions(image, float(score)) for image, score in zip(images, scores, strict=True)]
     return calibrate(
         scores,
         maxima,
