@@ -49,7 +49,7 @@ class Settings(TrainingSettings):
         str, Field(description="file of pretrained weights of a resnet; empty: through timm; random: none")
     ] = ""
     finetune: Annotated[bool, Field(description="also train the pretrained network, not the head alone")] = False
-    width: Annotated[int, Field(ge=4, le=256, description="channels of the head and of the finest stage of cnn")] = 48
+    width: Annotated[int, Field(ge=4, le=256, description="channels of the head and of the finest stage of cnn")] = 32
     synthetic_ratio: Annotated[
         float, Field(gt=0.0, lt=1.0, description="share of the good images that get a painted defect")
     ] = 0.5
