@@ -100,7 +100,7 @@ def error_bounds(levels: Levels, limits: dict[str, float]) -> dict[str, float]:
 
 def _ordered_keys(scores: Values) -> NDArray[np.uint32]:
     """Unsigned integers in the order of the scores; both zeros are one."""
-    bits = (scores.astype(np.float32) + np.float32(0)).view(np.uint32)
+    bits = scores.astype(np.float32).view(np.uint32)
     keys: NDArray[np.uint32] = np.where(scores < 0, ~bits, bits | np.uint32(1 << 31))
     return keys
 

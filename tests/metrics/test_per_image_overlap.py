@@ -37,6 +37,18 @@ def test_aupimo_equals_the_definition(seed, levels):
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def test_one_noisy_good_image_counts_by_its_share_of_all_good_images():
+    rng = np.random.default_rng(0)
+    good = [rng.normal(size=(20, 20)), rng.normal(size=(20, 20)), 3 + rng.normal(size=(20, 20))]
+    mask = np.zeros((20, 20), bool)
+    mask[4:16, 4:16] = True
+    defective = 2 + 2 * rng.normal(size=(20, 20))
+    found = aupimo([*good, defective], [None, None, None, mask], bounds=(0.05, 0.3))
+    expected = slow_aupimo(good, defective[mask], 0.05, 0.3)
+    assert found == pytest.approx([expected], abs=2e-3)
+    assert 0.1 < expected < 0.9
+
+
 def test_good_pixels_of_defective_images_do_not_count():
     rng = np.random.default_rng(0)
     mask = np.zeros((50, 50), bool)
