@@ -1,6 +1,6 @@
 """Draws the README's picture: a drawn part (no data set image), good, scratched, and as blemish shows it.
 
-    python tools/draw_example.py docs/example.png
+python tools/draw_example.py docs/example.png
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import blemish
-from blemish.outputs.overlay import draw_overlay, write_png
+from blemish.outputs.overlay import draw_overlay, map_scale, write_png
 from blemish.testing.tiny import make_tiny_product
 
 HW = (256, 256)
@@ -22,10 +22,7 @@ def main() -> None:
     product = make_tiny_product(num_good=40, num_held_out=1, num_defects=2, hw=HW)
     model = blemish.train(list(product.good))
     scratched = next(defect.image for defect in product.defects if defect.kind == "scratch")
-    thresholds = model.calibration
-    shown = draw_overlay(
-        scratched, model.inspect(scratched), (thresholds.regions.grow_threshold, thresholds.pixel_threshold)
-    )
+    shown = draw_overlay(scratched, model.inspect(scratched), map_scale(model.calibration))
     gap = np.full((HW[0], GAP, 3), 255, np.uint8)
     write_png(Path(sys.argv[1]), np.concatenate([product.held_out[0], gap, scratched, gap, shown], axis=1))
 

@@ -1,7 +1,7 @@
 """Writes the pages that are made from the code and from results: the command line page and the README's table.
 
-    python tools/update_docs.py          writes them
-    python tools/update_docs.py --check  exit status 1 where one is out of date
+python tools/update_docs.py          writes them
+python tools/update_docs.py --check  exit status 1 where one is out of date
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
-    stale = [
-        path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run `make docs`")

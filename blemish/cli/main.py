@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn
+from blemish.cli import data, decide, facts, judge, learn, study
 from blemish.cli.console import say
 from blemish.errors import BlemishError
 
@@ -29,6 +29,7 @@ for command in (
     judge.evaluate,
     judge.inspect,
     decide.calibrate,
+    study.compare,
     facts.info,
     facts.detectors,
 ):

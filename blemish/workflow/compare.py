@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blemish import __version__
+from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
-from blemish.data.index import list_categories, open_dataset
+from blemish.data.decode import read_image, read_mask
+from blemish.data.index import DatasetIndex, list_categories, open_dataset
+from blemish.data.resize import resize_mask
 from blemish.errors import DataError
 from blemish.files import write_file
 from blemish.inspection.inspector import Inspector
+from blemish.outputs.describe import CategorySummary, summarize_category
+from blemish.outputs.overlay import map_scale
 from blemish.outputs.report import evaluation_json
+from blemish.outputs.study import ComparedPart, Study, choose_parts
 from blemish.registry import DEFAULT_BACKBONE, load_detector
-from blemish.schema import Progress, silent
+from blemish.schema import Image, ImageItem, Mask, Progress, silent
 from blemish.workflow.evaluate import evaluate
 from blemish.workflow.executor import Executor
 from blemish.workflow.settings import make_settings, settings_json
@@ -51,6 +57,10 @@ class StudyTask:
             __version__,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def bundle_path(self) -> Path:
+        return self.folder / "bundles" / f"{self.data.name}-{self.detector}-{self.key}.blemish"
 
     @property
     def result_path(self) -> Path:
@@ -116,8 +126,7 @@ def run_task(task: StudyTask) -> str:
         settings=task.settings,
         seed=task.seed,
     )
-    path = task.folder / "bundles" / f"{task.data.name}-{task.detector}-{task.key}.blemish"
-    write_bundle(bundle, path)
+    path = write_bundle(bundle, task.bundle_path)
     evaluation = evaluate(Inspector(bundle), task.data)
     row = {
         "key": task.key,
@@ -132,3 +141,42 @@ def run_task(task: StudyTask) -> str:
     # The result is written last: a task counts as finished when all of it is there.
     write_file(task.result_path, json.dumps(row, sort_keys=True, allow_nan=False).encode())
     return task.key
+
+
+def make_study(tasks: Sequence[StudyTask], outcome: StudyOutcome, progress: Progress = silent) -> Study:
+    """What the page shows: the rows, the same test parts under each detector, and what each category is like."""
+    categories = {task.data: open_dataset(task.data) for task in tasks}
+    parts: list[ComparedPart] = []
+    for number, (data, index) in enumerate(categories.items(), start=1):
+        models = {task.detector: task for task in tasks if task.data == data and task.result_path.exists()}
+        inspectors = {detector: Inspector(read_bundle(task.bundle_path)) for detector, task in models.items()}
+        for place in choose_parts(index.test):
+            item = index.test[place]
+            image = read_image(item.path)
+            mask = read_mask(item.mask_path) if item.mask_path else None
+            verdicts = {
+                detector: inspector.inspect_image(image, index.relative(item.path))
+                for detector, inspector in inspectors.items()
+            }
+            scales = {detector: map_scale(inspector.bundle.calibration) for detector, inspector in inspectors.items()}
+            hw = (image.shape[0], image.shape[1])
+            parts.append(
+                ComparedPart(data.name, item, image, None if mask is None else resize_mask(mask, hw), verdicts, scales)
+            )
+        progress("comparing parts", number, len(categories))
+    return Study(
+        rows=outcome.rows,
+        parts=tuple(parts),
+        summaries=tuple(describe_index(index) for index in categories.values()),
+        failures=tuple(f"{task.detector} on {task.data.name}: {error}" for task, error in outcome.failures),
+    )
+
+
+def describe_index(index: DatasetIndex) -> CategorySummary:
+    """What a category's images are like; every image is read once."""
+
+    def read() -> Iterator[tuple[ImageItem, Image, Mask | None]]:
+        for item in index.items:
+            yield item, read_image(item.path), read_mask(item.mask_path) if item.mask_path else None
+
+    return summarize_category(index.name, read())

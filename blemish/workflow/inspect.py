@@ -9,6 +9,7 @@ from pathlib import Path
 from blemish.data.decode import IMAGE_SUFFIXES, read_image
 from blemish.errors import DataError, ImageError
 from blemish.inspection.inspector import Inspector
+from blemish.outputs.overlay import map_scale
 from blemish.outputs.sinks import CsvSink, JsonLinesSink, OverlaySink, Sink
 from blemish.schema import Calibration, Progress, Verdict, silent
 
@@ -48,9 +49,8 @@ def inspect_files(
 
 def open_sinks(folder: Path, calibration: Calibration, stack: ExitStack) -> tuple[Sink, ...]:
     """The places that verdicts of a folder run are written to; `stack` closes them."""
-    scale = (calibration.regions.grow_threshold, calibration.pixel_threshold)
     return (
         stack.enter_context(JsonLinesSink(folder / "verdicts.jsonl")),
         stack.enter_context(CsvSink(folder / "verdicts.csv")),
-        stack.enter_context(OverlaySink(folder / "overlays", scale)),
+        stack.enter_context(OverlaySink(folder / "overlays", map_scale(calibration))),
     )

@@ -1,0 +1,75 @@
+"""The command that compares detectors: compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.options import BackboneName, Json, parse_settings
+from blemish.errors import SettingsError
+from blemish.registry import DEFAULT_BACKBONE
+
+
+def compare(
+    data: Annotated[list[Path], typer.Argument(help="Data sets, or folders of several.", show_default=False)],
+    detectors: Annotated[str, typer.Option(help="Names with commas between them; see `blemish detectors`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.")] = Path("study"),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of one detector, DETECTOR.key=value.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Each fit is done from this many seeds.")] = 1,
+    size: Annotated[int, typer.Option(help="Shorter side of the input in pixels.")] = 256,
+    backbone: BackboneName = DEFAULT_BACKBONE,
+    workers: Annotated[int, typer.Option(min=0, help="Fits at once; 0: one for every two cores.")] = 0,
+    json: Json = False,
+) -> None:
+    """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""
+    from blemish.outputs.study import write_study
+    from blemish.workflow.compare import make_study, plan_study, run_study
+    from blemish.workflow.executor import LocalExecutor
+
+    tasks = plan_study(
+        data,
+        [name.strip() for name in detectors.split(",") if name.strip()],
+        output,
+        settings=_by_detector(settings),
+        seeds=range(seeds),
+        size=size,
+        backbone=backbone,
+    )
+    with progress_bars() as progress:
+        outcome = run_study(tasks, LocalExecutor(workers), progress)
+        page = write_study(make_study(tasks, outcome, progress), output)
+    for task, error in outcome.failures:
+        say(f"failed: {task.detector} on {task.data.name}: {error}")
+    if json:
+        failures = [
+            {"detector": task.detector, "data": str(task.data), "error": error} for task, error in outcome.failures
+        ]
+        rows = [{name: value for name, value in row.items() if name != "results"} for row in outcome.rows]
+        print_json({"page": str(page), "rows": rows, "failures": failures, "num_new": outcome.num_new})
+    else:
+        for row in outcome.rows:
+            typer.echo(f"{row['category']:20} {row['detector']:22} {_headline(row)}")
+        say(f"{outcome.num_new} new of {len(tasks)} results; page: {page.resolve()}")
+    if outcome.failures:
+        raise typer.Exit(2)
+
+
+def _headline(row: dict[str, Any]) -> str:
+    names = ("image_auroc", "aupro_30", "balanced_accuracy", "false_reject_rate", "escape_rate")
+    return "  ".join(f"{name} {row[name]:.3f}" for name in names if isinstance(row.get(name), float))
+
+
+def _by_detector(texts: list[str] | None) -> dict[str, dict[str, str]]:
+    """`["cae.epochs=5"]` -> {"cae": {"epochs": "5"}}."""
+    settings: dict[str, dict[str, str]] = {}
+    for place, value in parse_settings(texts).items():
+        detector, separator, key = place.partition(".")
+        if not separator:
+            raise SettingsError(f"--set {place}={value}: name the detector too, for example patchcore.bank_size=2000")
+        settings.setdefault(detector, {})[key] = value
+    return settings
