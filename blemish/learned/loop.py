@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -110,10 +111,12 @@ def run_loop(
                 collate_fn=_collate,
                 generator=torch.Generator(),
             )
+            on_interrupt = signal.getsignal(signal.SIGINT)
             try:
                 trainer.fit(module, steps, held_out, ckpt_path=str(last) if resumes else None)
             except SystemExit as error:
-                if error.code == 1:  # the training library's answer to an interrupt
+                if error.code == 1:  # the training library's answer to an interrupt, which it ignores from then on
+                    signal.signal(signal.SIGINT, on_interrupt)
                     raise KeyboardInterrupt from error
                 raise
     state = load_checkpoint(last)["training"]
@@ -361,12 +364,12 @@ def _logger(run: TrainingRun, folder: Path, name: str) -> Any:
         return False
     from lightning.pytorch import loggers
 
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         if run.logger == "tensorboard":
             return loggers.TensorBoardLogger(folder, name="", version="tensorboard")
-        return loggers.MLFlowLogger(
-            name, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", (folder / "mlflow").as_uri())
-        )
+        address = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{(folder / 'mlflow.db').resolve().as_posix()}")
+        return loggers.MLFlowLogger(name, tracking_uri=address)
     except ModuleNotFoundError as error:
         raise EngineError(f"logging to {run.logger} needs it installed: pip install {run.logger}") from error
 
