@@ -122,7 +122,7 @@ def train(
             "peak_memory_mb": _peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
-            "notes": list(good.notes),
+            "notes": [*good.notes, *fit.facts.get("notes", [])],
         },
         versions=_versions(),
     )
