@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -12,7 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.outputs.overlay import color_map, mask_contours
-from blemish.schema import DEFECTIVE, GOOD, AnomalyMap, Decision, Image, ImageResult, Mask, Picture, Region, Verdict
+from blemish.schema import (
+    DEFECTIVE,
+    GOOD,
+    AnomalyMap,
+    Decision,
+    Image,
+    ImageItem,
+    ImageResult,
+    Mask,
+    Picture,
+    Region,
+    Verdict,
+)
 
 PHOTO_SIDE = 448
 MAP_SIDE = 128
@@ -66,6 +78,18 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class ComparedPart:
+    """One test image under each detector: `verdicts` and color `scales` (see `overlay.map_scale`) by detector."""
+
+    category: str
+    item: ImageItem
+    image: Image
+    mask: Mask | None
+    verdicts: Mapping[str, Verdict]
+    scales: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class Group:
     """A part of the gallery: `total` counts all such images, of which `tiles` shows some."""
 
@@ -90,7 +114,7 @@ def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
         heat=heat_uri(picture.verdict.anomaly_map, scale),
         reconstruction="" if redrawn is None else photo_uri(redrawn),
         region_path="".join(_region_path(region, tolerance) for region in picture.verdict.regions),
-        mask_path="" if mask is None else "".join(_outline(contour, tolerance) for contour in mask_contours(mask)),
+        mask_path="" if mask is None else mask_outline(mask),
         peak=_peak(picture.verdict.anomaly_map, (height, width)),
         overlap="" if mask is None else _overlap_words(mask, picture.verdict),
     )
@@ -140,6 +164,12 @@ def _note(total: int, shown: int, order: str) -> str:
     if shown == 0:
         return f"{total:,}, none kept to show"
     return f"{total:,}, {order}" if shown == total else f"{shown:,} of {total:,} shown, {order}"
+
+
+def mask_outline(mask: Mask) -> str:
+    """The outlines of a mask as an SVG path in its pixels."""
+    tolerance = max(mask.shape) / 1000.0
+    return "".join(_outline(contour, tolerance) for contour in mask_contours(mask))
 
 
 def photo_uri(image: Image, side: int = PHOTO_SIDE) -> str:

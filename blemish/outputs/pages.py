@@ -30,5 +30,6 @@ def environment() -> Environment:
         "pvalue": words.p_value,
         "plural": words.plural,
         "plain": words.plain,
+        "tick_share": lambda power: f"{100 * 10.0**power:g} %",
     }
     return made

@@ -66,7 +66,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "data": evaluation.data,
         "results": [asdict(result) for result in evaluation.results],
     }
-    return {name: _json_value(value) for name, value in found.items()}
+    return {name: json_value(value) for name, value in found.items()}
 
 
 def report_page(
@@ -114,16 +114,16 @@ def report_page(
     )
 
 
-def _json_value(value: Any) -> Any:
-    """Plain JSON: no NumPy types, None for numbers that are not finite."""
+def json_value(value: Any) -> Any:
+    """A value as plain JSON: no NumPy types, None for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(name): _json_value(entry) for name, entry in value.items()}
+        return {str(name): json_value(entry) for name, entry in value.items()}
     if isinstance(value, np.ndarray):
-        return _json_value(value.tolist())
+        return json_value(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_json_value(entry) for entry in value]
+        return [json_value(entry) for entry in value]
     if isinstance(value, np.generic):
-        return _json_value(value.item())
+        return json_value(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blemish.outputs.describe import CategorySummary
-from blemish.schema import GOOD, Image, ImageItem, Mask, Verdict
-
-
-@dataclass(frozen=True)
-class ComparedPart:
-    """One test image under each detector: `verdicts` and color `scales` (see `overlay.map_scale`) by detector."""
-
-    category: str
-    item: ImageItem
-    image: Image = field(repr=False)
-    mask: Mask | None = field(repr=False)
-    verdicts: Mapping[str, Verdict] = field(repr=False)
-    scales: Mapping[str, tuple[float, float]] = field(repr=False)
+from blemish.errors import OutputError
+from blemish.files import write_file
+from blemish.outputs import words
+from blemish.outputs.charts import Axis, Histogram, axis_of, histogram
+from blemish.outputs.describe import TEXTURES, CategorySummary, TypeSummary
+from blemish.outputs.gallery import ComparedPart, mask_outline, photo_uri
+from blemish.outputs.pages import render
+from blemish.outputs.report import json_value
+from blemish.outputs.study_page import (
+    histograms_section,
+    like_the_best,
+    mean_words,
+    parts_section,
+    ranks_section,
+    study_lead,
+    trade_off,
+    trainings_section,
+    trivial_words,
+    verdicts_section,
+)
+from blemish.outputs.tables import COLUMNS, average_table, category_tables, latex_table, rows_csv, table_csv, table_json
+from blemish.schema import GOOD, ImageItem
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def choose_parts(items: Sequence[ImageItem], *, num_good: int = 2, num_per_type:
     """
     types: dict[str, list[int]] = {}
     for place in sorted(range(len(items)), key=lambda place: str(items[place].path)):
-        types.setdefault(items[place].defect_type if items[place].label != GOOD else "", []).append(place)
+        types.setdefault("" if items[place].label == GOOD else items[place].defect_type, []).append(place)
     defects = [types[name] for name in sorted(types) if name]
     share = max(1, min(num_per_type, (most - num_good) // max(len(defects), 1)))
     chosen = _spread(types.get("", []), num_good)
@@ -57,16 +68,167 @@ def choose_parts(items: Sequence[ImageItem], *, num_good: int = 2, num_per_type:
     return chosen[:most]
 
 
+def write_study(study: Study, folder: Path) -> Path:
+    """The page `index.html`, written into `folder` with the tables beside it.
+
+    Beside it lie `study.csv` (a line per row), `averages.csv`, `study.json` and `tables.tex`, and for each summary a
+    page `data-<category>.html`. Raises OutputError where there is no row to write of.
+    """
+    if not study.rows:
+        raise OutputError(f"{folder}: the study has no result to write; see the failures")
+    folder = Path(folder)
+    tables = category_tables(study.rows)
+    average = average_table(tables)
+    pages = {summary.name: f"data-{_slug(summary.name)}.html" for summary in study.summaries}
+    for summary in study.summaries:
+        write_file(folder / pages[summary.name], data_page(summary).encode("utf-8"))
+    write_file(folder / "study.csv", rows_csv(study.rows).encode("utf-8"))
+    write_file(folder / "averages.csv", table_csv([*tables, average]).encode("utf-8"))
+    write_file(folder / "tables.tex", _latex_tables(tables, average).encode("utf-8"))
+    content = {
+        "name": study.name,
+        "failures": list(study.failures),
+        "tables": [table_json(table) for table in (*tables, average)],
+        "rows": [{name: value for name, value in row.items() if name != "results"} for row in study.rows],
+    }
+    text = json.dumps(json_value(content), indent=1, ensure_ascii=False, allow_nan=False)
+    write_file(folder / "study.json", text.encode("utf-8"))
+    return write_file(folder / "index.html", study_page(study, pages).encode("utf-8"))
+
+
+def study_page(study: Study, data_pages: Mapping[str, str] | None = None) -> str:
+    """The study as HTML text; `data_pages` names the file of each category's data page."""
+    tables = category_tables(study.rows)
+    average = average_table(tables)
+    categories = []
+    for number, table in enumerate(tables, start=1):
+        rows = [row for row in study.rows if row["category"] == table.name]
+        categories.append(
+            {
+                "id": f"category-{number}",
+                "name": table.name,
+                "table": table,
+                "data_page": (data_pages or {}).get(table.name, ""),
+                "marks": [name for name, p_value in like_the_best(rows).items() if p_value > 0.05],
+                "verdicts": verdicts_section(rows),
+                "histograms": [
+                    (
+                        "Scores",
+                        "Good test images above, defective ones below; the line is the calibrated threshold.",
+                        histograms_section(rows, "score"),
+                    ),
+                    (
+                        "Reconstruction errors",
+                        "Mean squared error of each test image, pixels from 0 to 1; good above, defective below.",
+                        histograms_section(rows, "reconstruction_mse"),
+                    ),
+                ],
+                "parts": parts_section([part for part in study.parts if part.category == table.name]),
+                "trainings": trainings_section(rows),
+            }
+        )
+    return render(
+        "study.html",
+        page={
+            "title": study.name,
+            "lead": study_lead(tables, average),
+            "trivial": trivial_words(tables),
+            "version": metadata.version("blemish"),
+            "written": _now(),
+        },
+        failures=study.failures,
+        average=average,
+        columns=COLUMNS,
+        ranks=ranks_section(tables),
+        trade_off=trade_off(average),
+        categories=categories,
+    )
+
+
+def data_page(summary: CategorySummary) -> str:
+    """What a category's images are like, as HTML text."""
+    good = next((found for found in summary.types if found.split == "train"), None)
+    sizes = {size for found in summary.types for size in found.sizes}
+    fitted = words.plural(good.num_images, "good one") if good else "none"
+    alike = "all of one size" if len(sizes) == 1 else f"of {len(sizes):,} sizes"
+    lead = f"{words.plural(summary.num_images, 'image')}, {fitted} to fit on, {alike}."
+    logarithms = [np.log10(found.areas) for found in summary.types if found.areas]
+    area_axis = axis_of(np.concatenate(logarithms), margin=0.05, count=4) if logarithms else None
+    if area_axis is not None:
+        first, last = int(np.ceil(area_axis.low)), int(np.floor(area_axis.high))
+        area_axis = Axis(area_axis.low, area_axis.high, tuple(float(power) for power in range(first, last + 1)))
+    return render(
+        "data.html",
+        summary=summary,
+        lead=lead,
+        rows=[_data_row(found) for found in summary.types],
+        grays=[_gray_chart(found) for found in summary.types],
+        texture_names=list(TEXTURES),
+        meanings=list(TEXTURES.items()),
+        areas=[_area_chart(found, area_axis) for found in summary.types if found.areas and area_axis is not None],
+        area_axis=area_axis,
+        version=metadata.version("blemish"),
+        written=_now(),
+    )
+
+
+def _data_row(found: TypeSummary) -> dict[str, Any]:
+    sizes = [f"{width} × {height}" for width, height in found.sizes]
+    widths, heights = [width for width, _ in found.sizes], [height for _, height in found.sizes]
+    if len(sizes) > 3:
+        sizes = [f"{len(sizes)} sizes, {min(widths)} to {max(widths)} × {min(heights)} to {max(heights)}"]
+    return {
+        "split": found.split,
+        "defect_type": found.defect_type,
+        "num_images": found.num_images,
+        "masks": found.num_masks if found.defect_type != "good" else "",
+        "sizes": ", ".join(sizes),
+        "mean_gray": mean_words(found.mean_grays),
+        "textures": [(name, mean_words(values)) for name, values in found.textures.items()],
+        "examples": [
+            {
+                "photo": photo_uri(image),
+                "outline": "" if mask is None else mask_outline(mask),
+                "width": image.shape[1],
+                "height": image.shape[0],
+            }
+            for image, mask in found.examples
+        ],
+    }
+
+
+def _gray_chart(found: TypeSummary) -> dict[str, Any]:
+    x = axis_of([0.0, 256.0])
+    counts = tuple(np.rint(found.grays / found.grays.max() * 10_000).astype(int).tolist())
+    edges = tuple(np.linspace(0, 256, len(counts) + 1).tolist())
+    kind = "basis" if found.split == "train" else "good" if found.defect_type == "good" else "defective"
+    return {"name": found.defect_type, "split": found.split, "kind": kind, "path": Histogram(edges, counts).path(x)}
+
+
+def _area_chart(found: TypeSummary, x: Axis) -> dict[str, Any]:
+    areas = np.asarray(found.areas)
+    note = f"{words.plural(len(areas), 'region')}, median {words.rate(float(np.median(areas)))} of the image"
+    return {"name": found.defect_type, "note": note, "path": histogram(np.log10(areas), x, num_bins=24).path(x)}
+
+
+def _latex_tables(tables: Sequence[Any], average: Any) -> str:
+    parts = ["% Needs \\usepackage{booktabs}. Intervals of 95 \\% beneath the values.\n"]
+    parts += [latex_table(table, f"Detectors on {table.name}") for table in tables]
+    if len(tables) > 1:
+        parts.append(latex_table(average, f"Detectors, averaged over {len(tables)} categories"))
+    return "\n".join(parts)
+
+
 def _spread(places: Sequence[int], count: int) -> list[int]:
     if len(places) <= count:
         return list(places)
     return [places[round(step)] for step in np.linspace(0, len(places) - 1, count + 2)[1:-1]]
 
 
-def write_study(study: Study, folder: Path) -> Path:
-    """The page `index.html`, written into `folder` with the tables beside it.
+def _slug(name: str) -> str:
+    """A name that is a file's everywhere."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
-    Beside it lie `study.csv` (a line per row), `averages.csv`, `study.json` and `tables.tex`, and `data-<category>.html`
-    for each summary.
-    """
-    raise NotImplementedError
+
+def _now() -> str:
+    return f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -20,9 +20,10 @@ from blemish.errors import DataError
 from blemish.files import write_file
 from blemish.inspection.inspector import Inspector
 from blemish.outputs.describe import CategorySummary, summarize_category
+from blemish.outputs.gallery import ComparedPart
 from blemish.outputs.overlay import map_scale
 from blemish.outputs.report import evaluation_json
-from blemish.outputs.study import ComparedPart, Study, choose_parts
+from blemish.outputs.study import Study, choose_parts
 from blemish.registry import DEFAULT_BACKBONE, load_detector
 from blemish.schema import Image, ImageItem, Mask, Progress, silent
 from blemish.workflow.evaluate import evaluate
