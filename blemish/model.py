@@ -81,6 +81,7 @@ def train(
     confidence: float = 0.95,
     review_rate: float | None = None,
     product: ProductFacts | None = None,
+    with_defects: bool = False,
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> Model:
@@ -88,7 +89,8 @@ def train(
 
     `size` is the shorter side of the input in pixels, or (height, width); `false_reject` the wanted share of good
     parts that are rejected, promised with `confidence` where there are enough good images; with `review_rate`, the
-    share of good parts rejected or put up for review. `product` holds the zone, rules and scale of the images.
+    share of good parts rejected or put up for review. With `with_defects` a detector that can (`classifier`) learns from
+    half of the labelled defects too. `product` holds the zone, rules and scale of the images.
     """
     from blemish.calibration.settings import CalibrationSettings
     from blemish.workflow.train import train as train_bundle
@@ -106,6 +108,7 @@ def train(
                 false_reject=false_reject, confidence=confidence, review_rate=review_rate
             ),
             product=product,
+            with_defects=with_defects,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )

@@ -58,9 +58,8 @@ def main() -> None:
     shifts = np.concatenate([changes(backbone, session, resize_image(image, (SIDE, SIDE))) for image in photographs])
     for place, layer in enumerate(backbone.layers):
         mean, deviation = shifts[:, place].mean(), shifts[:, place].std()
-        print(
-            f"{layer.name:20} stride {layer.stride:2}  offset {round(2 * mean) / 2:4.1f}  ({mean:.2f} +- {deviation:.2f})"
-        )
+        found = f"offset {round(2 * mean) / 2:4.1f}  ({mean:.2f} +- {deviation:.2f})"
+        print(f"{layer.name:20} stride {layer.stride:2}  {found}")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def command_line_page() -> str:
     """The command line page, from the commands' own help."""
     parts = [
         "# Command line\n",
-        "Made from `--help` by `tools/update_docs.py`. Every command takes `--json`: then standard output holds one JSON",
-        "object (for `inspect` one line per image) and nothing else; progress and messages go to standard error.\n",
+        "Made from `--help` by `tools/update_docs.py`. Every command takes `--json`: then standard output holds one",
+        "JSON object (for `inspect` one line per image) and nothing else; messages go to standard error.\n",
         "Exit status: 0 done; 1 `inspect --fail-on-reject` met a reject; 2 the user must act (one line says what); 3 a",
         "fault of ours.\n",
     ]

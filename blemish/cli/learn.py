@@ -51,6 +51,19 @@ def train(
     rules: Rules = None,
     mm_per_px: MmPerPx = None,
     skip_unreadable: SkipUnreadable = False,
+    with_defects: Annotated[
+        bool, typer.Option("--with-defects", help="Learn from half of the labelled defects too (`classifier`).")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints and logs of detectors with learned weights.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in that folder.")] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where learned weights are trained.")
+    ] = "auto",
+    log: Annotated[
+        Literal["none", "tensorboard", "mlflow"], typer.Option(help="Log the training into the checkpoints folder.")
+    ] = "none",
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
@@ -58,8 +71,10 @@ def train(
     from blemish.calibration.explain import explain
     from blemish.calibration.promise import promise_sentence
     from blemish.workflow.calibrate import product_facts
+    from blemish.workflow.training import training_context
 
-    with progress_bars() as progress:
+    training = training_context(detector, checkpoints=checkpoints, resume=resume, device=device, log=log)
+    with progress_bars() as progress, training:
         made = model.train(
             data,
             detector=detector,
@@ -72,6 +87,7 @@ def train(
             confidence=confidence,
             review_rate=review_rate,
             product=product_facts(zone, rules, mm_per_px),
+            with_defects=with_defects,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ def compare(
         raise typer.Exit(2)
 
 
-def _headline(row: dict[str, Any]) -> str:
+def _headline(row: Mapping[str, Any]) -> str:
     names = ("image_auroc", "aupro_30", "balanced_accuracy", "false_reject_rate", "escape_rate")
     return "  ".join(f"{name} {row[name]:.3f}" for name in names if isinstance(row.get(name), float))
 

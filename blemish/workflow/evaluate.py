@@ -31,6 +31,7 @@ from blemish.schema import (
     Verdict,
     silent,
 )
+from blemish.workflow.calibrate import short_hashes
 from blemish.workflow.loco import SaturatedOverlap
 
 GALLERY_SIZE = 8
@@ -50,7 +51,7 @@ def evaluate(
     where there are no labelled test images of both kinds.
     """
     index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
-    items = index.test
+    items = unseen(inspector.bundle, index.test)
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
@@ -67,7 +68,7 @@ def evaluate(
     return Evaluation(
         metrics=metrics,
         model=model_facts(inspector.bundle),
-        data=data_facts(index, items, pixels.num_without_mask),
+        data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items)),
         results=tuple(_result(item, verdict) for item, verdict in zip(items, verdicts, strict=True)),
         pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
     )
@@ -130,9 +131,20 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def data_facts(index: DatasetIndex, items: Sequence[ImageItem], num_without_mask: int) -> dict[str, Any]:
+def unseen(bundle: Bundle, items: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
+    """The images, less those that the bundle was fitted or calibrated on (told by the hash of the file)."""
+    known = set(bundle.manifest.data.image_sha256)
+    hashes = short_hashes([item.path for item in items])
+    return tuple(item for item, digest in zip(items, hashes, strict=True) if digest not in known)
+
+
+def data_facts(
+    index: DatasetIndex, items: Sequence[ImageItem], num_without_mask: int, num_seen: int = 0
+) -> dict[str, Any]:
     """What a report says of the data set it used."""
     notes = list(index.notes)
+    if num_seen:
+        notes.append(f"{num_seen} test images are copies of images that the bundle was trained on: they are left out.")
     if num_without_mask:
         notes.append(
             f"{num_without_mask} defective images have no mask or an empty one: they count at image level and are "

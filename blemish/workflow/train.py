@@ -26,12 +26,13 @@ from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.resize import RESIZE_RULE, choose_input_hw
 from blemish.data.sequence import ResizedImages, find_unreadable, read_image_sizes
 from blemish.data.split import contiguous_folds, holdout_split
-from blemish.detectors.base import Detector
+from blemish.detectors.base import Detector, DetectorInfo, FitFunction
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import DEFECTIVE, Backbone, Fit, HeldOut, Image, Progress, silent
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import ProductFacts, calibrate_held_out, run_graph, short_hashes
+from blemish.workflow.defects import fit_with, labelled_defects
 from blemish.workflow.settings import make_settings, settings_json
 
 NUM_FOLDS = 5
@@ -66,6 +67,7 @@ def train(
     calibration: Literal["cross", "split"] | None = None,
     calibration_settings: CalibrationSettings | None = None,
     product: ProductFacts | None = None,
+    with_defects: bool = False,
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
@@ -73,7 +75,8 @@ def train(
 
     `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
     or (height, width). Test images of `data` are never read. Good images whose held-out score lies far above the rest
-    are named in the manifest's facts under "suspicious".
+    are named in the manifest's facts under "suspicious". With `with_defects` half of the labelled defects of `data` are
+    learned from, by detectors that can; an evaluation leaves these out.
     """
     module = load_detector(detector)
     checked = make_settings(module.INFO, settings or {})
@@ -83,7 +86,11 @@ def train(
     start = time.perf_counter()
     try:
         images = ResizedImages(good.sources, _input_hw(good.sources, size))
-        fit, held_out, places, method = _fit(module, checked, images, network, seed, calibration, progress)
+        defects = labelled_defects(data, seed) if with_defects else ()
+        fit_function = fit_with(module, defects, images.hw)
+        fit, held_out, places, method = _fit(
+            module.INFO, fit_function, checked, images, network, seed, calibration, progress
+        )
     except ImageError as error:
         raise _explain_unreadable(good.sources, progress) from error
     seconds = time.perf_counter() - start
@@ -114,7 +121,12 @@ def train(
             fingerprint=good.fingerprint,
             num_fit=len(images) if method == "cross" else len(images) - len(held_out.anomaly_scores),
             num_calibration=len(held_out.anomaly_scores),
-            image_sha256=short_hashes([source for source in good.sources if isinstance(source, Path)]),
+            image_sha256=short_hashes(
+                [
+                    *(source for source in good.sources if isinstance(source, Path)),
+                    *(item.path for item in defects),
+                ]
+            ),
         ),
         facts={
             **fit.facts,
@@ -185,7 +197,8 @@ def _input_hw(sources: Sequence[Path | Image], size: Size) -> tuple[int, int]:
 
 
 def _fit(
-    module: Detector,
+    info: DetectorInfo,
+    fit_function: FitFunction,
     settings: Any,
     images: ResizedImages,
     backbone: Backbone | None,
@@ -194,19 +207,19 @@ def _fit(
     progress: Progress,
 ) -> tuple[Fit, HeldOut, NDArray[np.intp], Literal["cross", "split"]]:
     """The fit, results on good images by a model that did not see them, the places of these, and how they were got."""
-    if (calibration or module.INFO.calibration) == "cross":
+    if (calibration or info.calibration) == "cross":
         folds = contiguous_folds(len(images), min(NUM_FOLDS, len(images)))
-        fit = module.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+        fit = fit_function(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
         assert fit.held_out is not None
         return fit, fit.held_out, np.arange(len(images)), "cross"
     kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
-    if len(kept) < module.INFO.min_images or len(held) < 2:
+    if len(kept) < info.min_images or len(held) < 2:
         raise DataError(
             f"{len(images)} good images are too few to keep a part for calibration: "
             "add images or use --calibration cross"
         )
     part = images.subset(kept)
-    fit = module.fit(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
+    fit = fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
     return fit, run_graph(fit.graph, images.subset(held), progress), held, "split"
 
 

@@ -1,0 +1,61 @@
+"""Real labelled defects for detectors that can learn from them, kept apart from those that judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.decode import read_mask
+from blemish.data.index import DatasetIndex, open_dataset
+from blemish.data.labelled import split_defects
+from blemish.data.resize import resize_mask
+from blemish.data.sequence import ResizedImages
+from blemish.detectors.base import Detector, FitFunction
+from blemish.errors import DataError, SettingsError
+from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress
+
+JUDGING_SHARE = 0.5
+"""Share of the defects of each type that is kept to judge by."""
+
+
+def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
+    """The defective images of a data set to learn from. Raises DataError where there are none."""
+    if isinstance(data, (str, Path)):
+        data = open_dataset(Path(data))
+    found = (
+        [item for item in data.with_hashes().test if item.label == DEFECTIVE] if isinstance(data, DatasetIndex) else []
+    )
+    if not found:
+        raise DataError("learning from defects needs a data set with labelled defective images, in test/<defect>")
+    return split_defects(found, JUDGING_SHARE, seed)[0]
+
+
+def fit_with(module: Detector, defects: Sequence[ImageItem], input_hw: tuple[int, int]) -> FitFunction:
+    """The detector's fit, or its supervised form with the given defects. Raises SettingsError where it has none."""
+    if not defects:
+        return module.fit
+    supervised = getattr(module, "fit_with_defects", None)
+    if supervised is None:
+        raise SettingsError(f"{module.INFO.name} cannot learn from defects; the detector `classifier` can")
+    defective = list(ResizedImages(tuple(item.path for item in defects), input_hw))
+    masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in defects]
+
+    def fit(
+        images: Sequence[Image],
+        settings: Any,
+        *,
+        backbone: Backbone | None,
+        seed: int,
+        folds: Sequence[NDArray[np.intp]],
+        progress: Progress,
+    ) -> Fit:
+        made: Fit = supervised(
+            images, defective, masks, settings, backbone=backbone, seed=seed, folds=folds, progress=progress
+        )
+        return made
+
+    return fit

@@ -1,0 +1,25 @@
+"""How the training of a learned detector runs: checkpoints, resuming, device, logging."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import SettingsError
+from blemish.registry import load_detector
+
+
+def training_context(
+    detector: str, *, checkpoints: Path | None, resume: bool, device: str, log: str
+) -> AbstractContextManager[Any]:
+    """A context in which a detector with learned weights trains as asked; others have nothing to ask for."""
+    if not load_detector(detector).INFO.needs_torch:
+        if checkpoints or resume or device != "auto" or log != "none":
+            raise SettingsError(
+                f"{detector} has no training to resume, log or place on a device; leave these options out"
+            )
+        return nullcontext()
+    from blemish.learned.run import TrainingRun, training_run
+
+    return training_run(TrainingRun(folder=checkpoints, resume=resume, device=device, logger=log))  # type: ignore[arg-type]
