@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Tiny arrays: threads within one operation only get in each other's way. Read when the libraries are first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

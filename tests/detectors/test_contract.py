@@ -21,7 +21,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "vae": {**FEW_STEPS, "latent": 4},
     "ganomaly": {**FEW_STEPS, "width": 8, "latent": 8},
     "student_teacher": DISTILLED,
-    "reverse_distillation": {**DISTILLED, "epochs": 20, "width": 16, "code_channels": 8},
+    "reverse_distillation": {**DISTILLED, "epochs": 20, "layers": "", "width": 16, "code_channels": 8},
     "classifier": {"epochs": 20, "patience": 0, "batch_size": 4, "width": 16},
 }
 """Settings that make the learned detectors small; those that are not named here keep their defaults."""
