@@ -49,7 +49,7 @@ class Study:
     parts: tuple[ComparedPart, ...] = ()
     summaries: tuple[CategorySummary, ...] = ()
     failures: tuple[str, ...] = ()
-    name: str = "Study"
+    name: str = ""
 
 
 def choose_parts(items: Sequence[ImageItem], *, num_good: int = 2, num_per_type: int = 2, most: int = 12) -> list[int]:
@@ -130,7 +130,7 @@ def study_page(study: Study, data_pages: Mapping[str, str] | None = None) -> str
     return render(
         "study.html",
         page={
-            "title": study.name,
+            "title": study.name or _title([table.name for table in tables]),
             "lead": study_lead(tables, average),
             "trivial": trivial_words(tables),
             "version": metadata.version("blemish"),
@@ -223,6 +223,10 @@ def _spread(places: Sequence[int], count: int) -> list[int]:
     if len(places) <= count:
         return list(places)
     return [places[round(step)] for step in np.linspace(0, len(places) - 1, count + 2)[1:-1]]
+
+
+def _title(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} categories"
 
 
 def _slug(name: str) -> str:

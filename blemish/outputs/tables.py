@@ -37,6 +37,13 @@ class Column:
             return words.seconds(value)
         return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
+    def show_limits(self, low: float, high: float) -> str:
+        """An interval as tables show it, the unit once."""
+        first, last = self.show(low), self.show(high)
+        return f"{first.removesuffix(PERCENT)} to {last}"
+
+
+PERCENT = "\u00a0%"
 
 COLUMNS = (
     Column("image_auroc", "Image AUROC", "metric"),
@@ -225,7 +232,7 @@ def latex_table(table: Table, caption: str) -> str:
         lines.append(rf"{_latex(line.name)} & {' & '.join(values)} \\")
         if any(cell.limits for cell in cells):
             limits = [
-                rf"{{\tiny {_latex(column.show(cell.low))}--{_latex(column.show(cell.high))}}}" if cell.limits else ""
+                rf"{{\tiny {_latex(column.show_limits(*cell.limits))}}}" if cell.limits else ""
                 for column, cell in zip(COLUMNS, cells, strict=True)
             ]
             lines.append(rf" & {' & '.join(limits)} \\")
