@@ -24,7 +24,7 @@ MEMBER_LIMITS = {
     r"calibration\.json": MAX_JSON_BYTES,
     r"history\.json": MAX_JSON_BYTES,
     r"graph\.onnx": MAX_GRAPH_BYTES,
-    r"samples/\d\d\.png": MAX_SAMPLE_BYTES,
+    r"samples/[0-9][0-9]\.png": MAX_SAMPLE_BYTES,
 }
 REQUIRED = ("manifest.json", "graph.onnx", "calibration.json", "history.json")
 
@@ -81,6 +81,8 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
             raise BundleError(f"{path}: {info.filename} is compressed or encrypted, members must be stored as they are")
         if info.file_size > limit:
             raise BundleError(f"{path}: {info.filename} has {info.file_size:,} bytes, at most {limit:,} are allowed")
+    if sum(info.file_size for info in infos) > path.stat().st_size:
+        raise BundleError(f"{path}: its members overlap or are cut off; do not trust this file")
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise BundleError(f"{path}: {missing[0]} is missing; not a bundle, or a damaged one")
@@ -91,7 +93,7 @@ def _manifest(path: Path, content: bytes) -> Manifest:
         version = json.loads(content).get("format_version")
     except (ValueError, AttributeError, RecursionError):
         raise BundleError(f"{path}: manifest.json is not a JSON object; the file is damaged") from None
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BundleError(f"{path}: manifest.json names no format version; the file is damaged")
     if version > FORMAT_VERSION:
         raise BundleError(

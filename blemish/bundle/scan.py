@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-MODEL = {7: "graph", 25: "function"}
+MODEL = {7: "graph", 20: "training", 25: "function"}
 GRAPH = {1: "node", 5: "tensor", 15: "sparse"}
+TRAINING = {1: "graph", 2: "graph"}
 FUNCTION = {7: "node", 11: "attribute"}
 NODE = {5: "attribute"}
 ATTRIBUTE = {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"}
@@ -17,6 +18,7 @@ SPARSE = {1: "tensor", 2: "tensor"}
 CHILDREN = {
     "model": MODEL,
     "graph": GRAPH,
+    "training": TRAINING,
     "function": FUNCTION,
     "node": NODE,
     "attribute": ATTRIBUTE,
@@ -25,6 +27,7 @@ CHILDREN = {
 }
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 MAX_DEPTH = 64
+MAX_KEY = 2**32 - 1
 
 
 def find_external_data(graph: bytes) -> str:
@@ -54,6 +57,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
+        if key > MAX_KEY:  # the parser of a runtime may drop the high bits and see another field
+            raise ValueError("field number too long")
         number, wire_type = key >> 3, key & 7
         if wire_type == 0:
             value, place = _varint(message, place)
