@@ -63,7 +63,7 @@ def measure(name: str, images: list[Image]) -> list[dict[str, Any]]:
         cut, middle = len(images) * 2 // 3, len(images) * 5 // 6
         for seed in range(NUM_ORDERS):
             order = np.random.default_rng(seed).permutation(len(images))
-            monitor = DriftMonitor(good_conditions([unchanged[place] for place in order[:cut]]))
+            monitor = DriftMonitor(good_conditions([0.0] * cut, [unchanged[place][1:] for place in order[:cut]]))
             reports = [monitor.update(unchanged[place]) for place in order[cut:middle]]
             false_alarms += reports[-1].is_void
             for number, place in enumerate(order[middle:], start=1):

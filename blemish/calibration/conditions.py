@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,12 @@ CONDITIONS: tuple[tuple[str, Literal["over", "both"]], ...] = (
 
 
 def measure_conditions(image: Image, score: float) -> tuple[float, ...]:
-    """One number per entry of `CONDITIONS`, of an image at the graph's input size.
+    """One number per entry of `CONDITIONS`, of an image at the graph's input size and its anomaly score."""
+    return (float(score), *measure_picture(image))
+
+
+def measure_picture(image: Image) -> tuple[float, ...]:
+    """The conditions other than the score, which no model has a part in.
 
     Brightness is the mean gray value, highlights its 95 % quantile, sharpness the mean second difference over the
     mean first difference (so that contrast has no part in it), position the center of gravity of the gray values in
@@ -40,7 +45,6 @@ def measure_conditions(image: Image, score: float) -> tuple[float, ...]:
     first = int(np.abs(steps).sum(dtype=np.int64))
     second = int(np.abs(np.diff(steps, axis=1)).sum(dtype=np.int64))
     return (
-        float(score),
         total / gray.size,
         float(highlights),
         second / max(first, 1),
@@ -49,9 +53,12 @@ def measure_conditions(image: Image, score: float) -> tuple[float, ...]:
     )
 
 
-def good_conditions(measured: Sequence[tuple[float, ...]]) -> tuple[Condition, ...]:
-    """What `measure_conditions` gave for each good image, as the reference of a calibration."""
-    columns = zip(*measured, strict=True)
+def good_conditions(scores: Iterable[float], pictures: Iterable[tuple[float, ...]]) -> tuple[Condition, ...]:
+    """The reference of a drift watch: scores of good images that the scoring model did not see, and what
+    `measure_picture` gave for all good images, also those that were fitted on.
+    """
+    columns = (scores, *zip(*pictures, strict=True))
     return tuple(
-        Condition(name, tuple(sorted(values)), side) for (name, side), values in zip(CONDITIONS, columns, strict=True)
+        Condition(name, tuple(sorted(float(value) for value in values)), side)
+        for (name, side), values in zip(CONDITIONS, columns, strict=True)
     )

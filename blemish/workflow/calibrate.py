@@ -14,7 +14,7 @@ import numpy as np
 
 from blemish.bundle.bundle import Bundle
 from blemish.calibration.calibrate import calibrate, recalibrate
-from blemish.calibration.conditions import good_conditions, measure_conditions
+from blemish.calibration.conditions import good_conditions, measure_picture
 from blemish.calibration.history import restore_calibration
 from blemish.calibration.rules import parse_rules
 from blemish.calibration.settings import CalibrationSettings
@@ -69,7 +69,10 @@ def calibrate_held_out(
     product: ProductFacts,
     defective_scores: Sequence[float] | None = None,
 ) -> Calibration:
-    """The calibration from held-out results on good images; `images` are the same ones at the input size."""
+    """The calibration from held-out results on good images.
+
+    `images` are all good images at the input size, also those fitted on: what good pictures look like.
+    """
     maps, scores = held_out.anomaly_maps, held_out.anomaly_scores
     if product.zone is not None:
         inside = zone_mask(product.zone, (maps.shape[1], maps.shape[2]))
@@ -77,7 +80,6 @@ def calibrate_held_out(
         maxima = np.array([anomaly_map[inside].max() for anomaly_map in maps])
     else:
         maxima = maps.max(axis=(1, 2))
-    measured = [measure_conditions(image, float(score)) for image, score in zip(images, scores, strict=True)]
     return calibrate(
         scores,
         maxima,
@@ -87,7 +89,7 @@ def calibrate_held_out(
         mm_per_px=product.mm_per_px,
         rules=product.rules,
         zone=product.zone,
-        conditions=good_conditions(measured),
+        conditions=good_conditions(scores, map(measure_picture, images)),
         defective_scores=defective_scores,
     )
 

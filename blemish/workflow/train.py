@@ -98,7 +98,7 @@ def train(
     held = [int(place) for place in places]
     thresholds = calibrate_held_out(
         held_out,
-        images.subset(held),
+        images,
         fit.reduction,
         graph_sha256=graph_sha256,
         method=method,

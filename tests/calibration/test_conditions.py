@@ -61,8 +61,9 @@ def test_flat_and_tiny_images_give_finite_numbers(value: int, shape: tuple[int, 
     assert np.isfinite(measure_conditions(np.full(shape, value, np.uint8), 0.0)).all()
 
 
-def test_the_reference_is_sorted_per_condition() -> None:
-    rows = [tuple(float(number * factor) for factor in range(len(NAMES))) for number in (3, 1, 2)]
-    conditions = good_conditions(rows)
+def test_the_reference_is_sorted_and_may_hold_more_pictures_than_scores() -> None:
+    pictures = [tuple(float(number * factor) for factor in range(1, len(NAMES))) for number in (3, 1, 2)]
+    conditions = good_conditions([5.0, 4.0], pictures)
     assert [condition.name for condition in conditions] == NAMES
+    assert conditions[0].values == (4.0, 5.0)
     assert conditions[2].values == (2.0, 4.0, 6.0)

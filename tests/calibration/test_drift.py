@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import stats
 
-from blemish.calibration.conditions import CONDITIONS, good_conditions, measure_conditions
+from blemish.calibration.conditions import CONDITIONS, good_conditions, measure_conditions, measure_picture
 from blemish.calibration.drift import (
     NUM_BINS,
     SHIFTS,
@@ -245,7 +245,7 @@ def test_changes_of_real_images_are_seen_within_30_parts(name: str, change: str)
     if (name, change) == ("kolektorsdd", "camera shift"):
         pytest.skip("its surface looks the same everywhere, so a shift of six pixels changes nothing")
     cut, middle = len(images) * 2 // 3, len(images) * 5 // 6
-    monitor = DriftMonitor(good_conditions([measure_conditions(image, 0.0) for image in images[:cut]]))
+    monitor = DriftMonitor(good_conditions([0.0] * cut, map(measure_picture, images[:cut])))
     before = [measure_conditions(image, 0.0) for image in images[cut:middle]]
     assert parts_until_alarm(monitor, before) is None
     if change == "nothing":
@@ -254,3 +254,12 @@ def test_changes_of_real_images_are_seen_within_30_parts(name: str, change: str)
     else:
         after = [measure_conditions(changed(image, change), 0.0) for image in images[middle : middle + 30]]
         assert parts_until_alarm(monitor, after) is not None
+
+
+def test_conditions_may_have_references_of_different_sizes() -> None:
+    rng = np.random.default_rng(10)
+    conditions = [condition_of(rng.normal(size=30), side="over"), condition_of(rng.normal(size=120), "brightness")]
+    monitor = DriftMonitor(conditions)
+    assert parts_until_alarm(monitor, rng.normal(size=(200, 2)).tolist()) is None
+    restored = DriftMonitor(conditions, monitor.state)
+    assert parts_until_alarm(restored, (rng.normal(size=(30, 2)) + (0, 4)).tolist()) is not None
