@@ -360,7 +360,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One row of an evaluation: the true state of an image and what was decided about it."""
+    """One row of an evaluation: the true state of an image and what was decided about it.
+
+    `reconstruction_mse` is that of pixels from 0 to 1 at the input size, None where nothing is reconstructed.
+    """
 
     path: str
     label: int
@@ -371,6 +374,7 @@ class ImageResult:
     p_value: float
     milliseconds: float
     has_mask: bool
+    reconstruction_mse: float | None = None
 
 
 @dataclass(frozen=True)

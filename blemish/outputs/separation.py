@@ -60,7 +60,7 @@ def measures_section(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": words.metric(metrics[key]),
+            "value": words.score(metrics[key]) if key.startswith("reconstruction") else words.metric(metrics[key]),
             "interval": words.interval(intervals.get(key)),
             "meaning": meaning,
         }

@@ -113,15 +113,12 @@ def verdicts_section(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
             first.setdefault(row["detector"], list(row["results"]))
     if not first:
         return None
-    order = sorted(
-        ((result["label"], result["defect_type"], result["path"]) for result in next(iter(first.values()))),
-    )
+    # Detectors that were shown some of the defects are judged on fewer images than the others.
+    known = {(result["label"], result["defect_type"], result["path"]) for of in first.values() for result in of}
+    order = sorted(known)
     places = {path: place for place, (_, _, path) in enumerate(order)}
     total = len(order)
-    wrong_of = {
-        name: [result["path"] for result in results if result["path"] in places and _is_wrong(result)]
-        for name, results in first.items()
-    }
+    wrong_of = {name: [result["path"] for result in results if _is_wrong(result)] for name, results in first.items()}
     segments = Counter("good" if label == GOOD else defect_type for label, defect_type, _ in order)
     always = set.intersection(*(set(paths) for paths in wrong_of.values()))
     return {

@@ -20,6 +20,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "aupro_30": ("AUPRO 0.30", "Overlap with each defect region, large or small alike, up to a pixel FPR of 0.3."),
     "aupro_05": ("AUPRO 0.05", "The same up to a pixel FPR of 0.05: only maps that are quiet on good pixels do well."),
     "aupro_01": ("AUPRO 0.01", "The same up to a pixel FPR of 0.01."),
+    "reconstruction_mse": ("Reconstruction MSE", "Mean squared error of good test images, pixels from 0 to 1."),
+    "reconstruction_psnr": ("Reconstruction PSNR", "The same in decibels: 20 is a tenth of the range, 40 a hundredth."),
     "accuracy": ("Accuracy", "Right verdicts among all; depends on how many defective images the set holds."),
     "balanced_accuracy": ("Balanced accuracy", "The mean share of right verdicts on good and on defective images."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +15,18 @@ from blemish.calibration.explain import explain
 from blemish.data.decode import read_image, read_image_hw, read_mask
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.maps import find_maps, read_map
-from blemish.data.resize import resize_map, resize_mask
+from blemish.data.resize import resize_image, resize_map, resize_mask
 from blemish.errors import DataError
 from blemish.inspection.inspector import Inspector
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
+from blemish.metrics.reconstruction import mse
 from blemish.schema import (
     DEFECTIVE,
     GOOD,
     AnomalyMap,
     Evaluation,
+    Image,
     ImageItem,
     ImageResult,
     Picture,
@@ -55,21 +58,27 @@ def evaluate(
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
-    verdicts = []
+    verdicts, errors = [], []
     for number, item in enumerate(items, start=1):
-        verdict = _inspect(inspector, index, item)
+        image = read_image(item.path)
+        verdict = inspector.inspect_image(image, index.relative(item.path))
+        errors.append(_reconstruction_mse(image, verdict))
         _add_pixels(pixels, item, verdict.anomaly_map, verdict.image_hw, map_hw)
         if saturated is not None:
             saturated.update(item, verdict.anomaly_map, verdict.image_hw)
         verdicts.append(replace(verdict, anomaly_map=np.zeros((0, 0), np.float32), reconstruction=None))
         progress("inspecting test images", number, len(items))
-    metrics = {**_metrics(items, verdicts, pixels), **(saturated.compute() if saturated is not None else {})}
+    metrics = {
+        **_metrics(items, verdicts, pixels),
+        **(saturated.compute() if saturated is not None else {}),
+        **_reconstruction_metrics(items, errors),
+    }
     shown = _gallery(items, verdicts)
     return Evaluation(
         metrics=metrics,
         model=model_facts(inspector.bundle),
         data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items)),
-        results=tuple(_result(item, verdict) for item, verdict in zip(items, verdicts, strict=True)),
+        results=tuple(_result(*found) for found in zip(items, verdicts, errors, strict=True)),
         pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
     )
 
@@ -125,6 +134,7 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "num_calibration": manifest.data.num_calibration,
         "calibration": bundle.calibration.method,
         "promise": list(explain(bundle.calibration)),
+        "image_threshold": bundle.calibration.image_threshold,
         "fit_seconds": manifest.facts.get("fit_seconds"),
         "facts": manifest.facts,
         "versions": manifest.versions,
@@ -171,8 +181,21 @@ def _require_both(index: DatasetIndex, items: Sequence[ImageItem]) -> None:
         )
 
 
-def _inspect(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Verdict:
-    return inspector.inspect_image(read_image(item.path), index.relative(item.path))
+def _reconstruction_mse(image: Image, verdict: Verdict) -> float | None:
+    """The mean squared error of the image at the input size, pixels from 0 to 1."""
+    redrawn = verdict.reconstruction
+    if redrawn is None:
+        return None
+    return mse(resize_image(image, (redrawn.shape[0], redrawn.shape[1])), redrawn) / 255.0**2
+
+
+def _reconstruction_metrics(items: Sequence[ImageItem], errors: Sequence[float | None]) -> dict[str, float]:
+    """Means over the good test images; nothing where nothing was reconstructed."""
+    found = [error for item, error in zip(items, errors, strict=True) if item.is_good and error is not None]
+    if not found:
+        return {}
+    decibels = [-10 * math.log10(max(error, 1e-12)) for error in found]
+    return {"reconstruction_mse": float(np.mean(found)), "reconstruction_psnr": float(np.mean(decibels))}
 
 
 def _add_pixels(
@@ -241,7 +264,7 @@ def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Pict
     return Picture(item, inspector.inspect_image(image, index.relative(item.path)), image, mask)
 
 
-def _result(item: ImageItem, verdict: Verdict) -> ImageResult:
+def _result(item: ImageItem, verdict: Verdict, reconstruction_mse: float | None) -> ImageResult:
     return ImageResult(
         path=verdict.path,
         label=int(item.label or GOOD),
@@ -252,4 +275,5 @@ def _result(item: ImageItem, verdict: Verdict) -> ImageResult:
         p_value=verdict.p_value,
         milliseconds=verdict.milliseconds,
         has_mask=item.mask_path is not None,
+        reconstruction_mse=reconstruction_mse,
     )
