@@ -16,9 +16,19 @@ from torch.nn import functional as F  # noqa: E402
 
 from blemish.data.augment import NONE, Augmentation, augment  # noqa: E402
 from blemish.errors import DataError, SettingsError  # noqa: E402
+from blemish.graph.grid import cell_grid  # noqa: E402
 from blemish.learned import classifier  # noqa: E402
-from blemish.learned.classifier import Settings, fit_with_defects, image_loss, patch_loss  # noqa: E402
-from blemish.learned.pyramid import resnet_encoder  # noqa: E402
+from blemish.learned.classifier import (  # noqa: E402
+    Classifier,
+    Settings,
+    fit_with_defects,
+    image_loss,
+    patch_loss,
+)
+from blemish.learned.export import export_graph  # noqa: E402
+from blemish.learned.fitting import run_module  # noqa: E402
+from blemish.learned.pyramid import resnet_encoder, small_encoder  # noqa: E402
+from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.resnet import ResNet, load_resnet  # noqa: E402
 from blemish.schema import Backbone, Fit, silent  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
@@ -231,6 +241,19 @@ def test_without_weights_and_timm_one_line_says_what_to_do(monkeypatch: pytest.M
         SettingsError, match=r"needs pretrained weights: set weights=FILE.*install timm.*weights=random"
     ):
         load_resnet("resnet50", "")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 70)])
+def test_the_exported_graph_scores_as_pytorch_does(size: tuple[int, int]) -> None:
+    images = [np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8) for seed in range(5)]
+    learner = Classifier(small_encoder(16), 16).eval()
+    reader = MapReader(cell_grid(size, 4), size, sigma=3.0, reduction=classifier.REDUCTION)
+    reader.learn_usual(raw_maps(learner, images[:3]))
+    graph = OneGraph(learner, reader)
+    maps, scores = run_module(graph, images)
+    exported_maps, exported_scores = run(export_graph(graph, *size), images)
+    np.testing.assert_allclose(exported_maps, maps, rtol=1e-4, atol=1e-4 * np.abs(maps).max())
+    np.testing.assert_allclose(exported_scores, scores, rtol=1e-4)
 
 
 def test_a_frozen_resnet_keeps_its_statistics_while_training() -> None:

@@ -13,8 +13,18 @@ ort = pytest.importorskip("onnxruntime")
 
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import distillation, reverse_distillation  # noqa: E402
-from blemish.learned.distillation import DistillationLearner, Teacher, feature_distance, fuse  # noqa: E402
+from blemish.learned.distillation import (  # noqa: E402
+    Distance,
+    DistillationLearner,
+    Teacher,
+    feature_distance,
+    fuse,
+)
+from blemish.learned.export import export_graph  # noqa: E402
+from blemish.learned.fitting import run_module  # noqa: E402
+from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.reverse_distillation import Decoder, Settings  # noqa: E402
+from blemish.learned.student_teacher import Student  # noqa: E402
 from blemish.learned.training import pixels_of  # noqa: E402
 from blemish.schema import Backbone, Fit, silent  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
@@ -94,6 +104,22 @@ def test_the_decoder_sees_nothing_but_the_code(product: TinyProduct, backbone: B
         assert decoded.shape == feature.shape
         assert torch.equal(decoded[0], decoded[1])
         assert not torch.equal(feature[0], feature[1])
+
+
+@pytest.mark.parametrize("distance", ["cosine", "l2"])
+@pytest.mark.parametrize("kind", ["decoder", "student"])
+def test_the_exported_graph_scores_as_pytorch_does(kind: str, distance: Distance, backbone: Backbone) -> None:
+    images = [np.random.default_rng(seed).integers(0, 256, (50, 70, 3)).astype(np.uint8) for seed in range(5)]
+    teacher = Teacher(backbone, LAYERS, images)
+    student = Student(backbone, LAYERS) if kind == "student" else Decoder(teacher.channels, teacher.strides, 32, 4)
+    learner = DistillationLearner(teacher, student, distance, "product").eval()
+    reader = MapReader(learner.grid, (50, 70), sigma=4.0, reduction=distillation.REDUCTION)
+    reader.learn_usual(raw_maps(learner, images[:3]))
+    graph = OneGraph(learner, reader)
+    maps, scores = run_module(graph, images)
+    exported_maps, exported_scores = run(export_graph(graph, 50, 70), images)
+    np.testing.assert_allclose(exported_maps, maps, rtol=1e-4, atol=1e-4 * np.abs(maps).max())
+    np.testing.assert_allclose(exported_scores, scores, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (72, 100), (33, 47)])
