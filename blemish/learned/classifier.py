@@ -39,7 +39,7 @@ Network = Literal["cnn", "resnet18", "resnet50", "efficientnet-lite0"]
 class Settings(TrainingSettings):
     """Settings of `classifier`."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the images")] = 30
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the images")] = 20
     batch_size: Annotated[int, Field(ge=1, le=1024, description="images per step")] = 8
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0, description="of the first epoch")] = 2e-3
     network: Annotated[
