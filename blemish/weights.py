@@ -56,7 +56,7 @@ def find_backbone(name_or_path: str) -> Backbone:
     Raises `BackboneError` where it is missing, its description is wrong or its ONNX file was altered.
 
     >>> find_backbone("efficientnet-lite0").layer("blocks.2")
-    Layer(name='blocks.2', channels=40, stride=8, offset=3.5)
+    Layer(name='blocks.2', channels=40, stride=8, offset=0.0)
     """
     if name_or_path.endswith(".json"):
         return read_description(Path(name_or_path))
