@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
-
 from blemish.files import write_file
 from blemish.outputs import words
 from blemish.outputs.decision import (
@@ -129,37 +127,33 @@ def json_value(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _lead(results: Sequence[ImageResult]) -> Markup:
-    """What happened, in two sentences."""
-    good = [result.decision for result in results if result.label == GOOD]
+def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    """What happened to defective and to good parts, a sentence each: its beginning, the outcome, its end."""
     defective = [result.decision for result in results if result.label == DEFECTIVE]
+    good = [result.decision for result in results if result.label == GOOD]
     escaped, rejected = defective.count("accept"), good.count("reject")
-    sentences = []
-    if defective:
-        outcome = (
-            Markup("<strong>none escaped</strong>")
-            if escaped == 0
-            else Markup('<strong class="bad">{} escaped</strong>').format(f"{escaped:,}")
-        )
-        doubtful = _review_words(defective.count("review"))
-        sentences.append(
-            Markup("Of {}, {}{}.").format(words.plural(len(defective), "defective part"), outcome, doubtful)
-        )
-    if good:
-        outcome = (
-            Markup("<strong>none was rejected</strong>")
-            if rejected == 0
-            else Markup('<strong class="bad">{} {} rejected</strong>').format(
-                f"{rejected:,}", "was" if rejected == 1 else "were"
-            )
-        )
-        doubtful = _review_words(good.count("review"))
-        sentences.append(Markup("Of {}, {}{}.").format(words.plural(len(good), "good part"), outcome, doubtful))
-    return Markup(" ").join(sentences)
+    found = [
+        (defective, "defective part", escaped, f"{escaped:,} escaped" if escaped else "none escaped"),
+        (good, "good part", rejected, f"{rejected:,} {_were(rejected)} rejected" if rejected else "none was rejected"),
+    ]
+    return [
+        {
+            "start": f"Of {words.plural(len(decisions), noun)},",
+            "outcome": outcome,
+            "is_bad": num_wrong > 0,
+            "end": f"{_review_words(decisions.count('review'))}.",
+        }
+        for decisions, noun, num_wrong, outcome in found
+        if decisions
+    ]
 
 
 def _review_words(count: int) -> str:
-    return f" and {count:,} {'was' if count == 1 else 'were'} put up for review" if count else ""
+    return f" and {count:,} {_were(count)} put up for review" if count else ""
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
