@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from blemish.files import write_file
 from blemish.outputs import words
 from blemish.outputs.decision import (

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from blemish.outputs.report import report_page
+from blemish.outputs.report import evaluation_json, report_page
+from blemish.outputs.study import Study, study_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
@@ -198,6 +199,20 @@ def test_nothing_is_wider_than_the_window(tmp_path, evaluation, calibration_of, 
     assert "error" not in said
     assert int(said["over"]) <= 0
     assert said["wide"] == "none"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_study_is_not_wider_than_the_window(tmp_path, evaluation, width):
+    row = {"seed": 0, "bundle_bytes": 12_345_678, "fit_seconds": 123.4, **evaluation_json(evaluation)}
+    rows = [
+        {**row, "category": category, "detector": detector}
+        for category in ("magnetic_tile", "a_category_with_a_rather_long_name")
+        for detector in ("patchcore", "reverse_distillation", "student_teacher")
+    ]
+    script = 'say("over", document.documentElement.scrollWidth - innerWidth)'
+    said = run_in_page(study_page(Study(tuple(rows))), script, tmp_path, width=width)
+    assert "error" not in said
+    assert int(said["over"]) <= 0
 
 
 def test_the_theme_follows_the_button(tmp_path, evaluation):
