@@ -26,14 +26,14 @@ _BADGE_COLORS: dict[Decision, tuple[int, int, int]] = {
 
 
 def map_scale(calibration: Calibration) -> tuple[float, float]:
-    """The raw map values that pictures of a product are colored by: where regions end, and the pixel threshold."""
+    """The raw map values that pictures are colored by: the largest of a usual good part, and the pixel threshold."""
     return calibration.regions.grow_threshold, calibration.pixel_threshold
 
 
 def color_map(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> NDArray[np.uint8]:
     """RGBA uint8 of the map's own size: transparent up to `scale[0]`, strong from `scale[1]` on.
 
-    `scale` is two raw values: what is common on good parts, and the pixel threshold. Color and opacity grow from the
+    `scale` is two raw values: the largest of a usual good part, and the pixel threshold. Color and opacity grow from the
     first on, stand at half at the second and are full as far again above it. The scale is that of the product, not of
     the image, so a good part stays quiet.
 
@@ -67,7 +67,7 @@ def blend_map(image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float])
 def draw_overlay(image: Image, verdict: Verdict, scale: tuple[float, float]) -> Image:
     """A new picture of the image's size: anomaly map in color, contours of the regions, decision badge.
 
-    `scale` is two raw map values: what is common on good parts, and the pixel threshold (see `color_map`).
+    `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`).
     """
     picture = blend_map(image, verdict.anomaly_map, scale)
     picture = draw_regions(picture, verdict.regions)

@@ -71,7 +71,7 @@ def test_a_scale_without_span_colors_what_is_over_it():
     assert opacity[1] > 100
 
 
-def test_the_scale_of_a_product_is_where_regions_end_and_the_pixel_threshold(calibration):
+def test_the_scale_of_a_product_comes_from_its_calibration(calibration):
     assert map_scale(calibration) == (2.0, 5.0)
 
 
