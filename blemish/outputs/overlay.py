@@ -33,9 +33,9 @@ def map_scale(calibration: Calibration) -> tuple[float, float]:
 def color_map(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> NDArray[np.uint8]:
     """RGBA uint8 of the map's own size: transparent up to `scale[0]`, strong from `scale[1]` on.
 
-    `scale` is two raw values: the largest of a usual good part, and the pixel threshold. Color and opacity grow from the
-    first on, stand at half at the second and are full as far again above it. The scale is that of the product, not of
-    the image, so a good part stays quiet.
+    `scale` is two raw values: the largest of a usual good part, and the pixel threshold. Color and opacity grow from
+    the first on, stand at half at the second and are full as far again above it. The scale is that of the product,
+    not of the image, so a good part stays quiet.
 
     >>> import numpy as np
     >>> color_map(np.array([[0.0, 1.0, 2.0, 9.0]], dtype=np.float32), (1.0, 2.0))[0, :, 3].tolist()
