@@ -1,9 +1,15 @@
-"""PatchCore: distance of each patch embedding to a memory bank of good ones (Roth et al., CVPR 2022)."""
+"""PatchCore: distance of each patch embedding to a memory bank of good ones (Roth et al., CVPR 2022).
+
+Unlike the paper, which joins the layers into one embedding, each layer has a bank of its own and is compared on its own
+grid; the distances, in units of what is usual for good patches, are added up. That is quicker, since the deep layers
+have few positions, and keeps fine layers from being drowned by deep ones with their many channels.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +21,15 @@ from blemish.detectors.coreset import select_coreset
 from blemish.detectors.features import Embeddings, Head, deepest_layers, fit_on_embeddings
 from blemish.detectors.scaling import fit_scaling
 from blemish.graph.builder import GraphBuilder
-from blemish.graph.embedding import build_embedding, embedding_grid
-from blemish.graph.finish import finish
+from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
+from blemish.graph.finish import finish_sum
 from blemish.graph.neighbor import nearest_distance
 from blemish.schema import Backbone, Fit, Image, Progress, Reduction
+
+MAX_CANDIDATES = 400_000
+"""Patches that a bank is chosen from; beyond that a random part of them, drawn by the seed."""
+NUM_USUAL = 2000
+"""Good patches whose mean distance to the bank is the unit of a layer's distances."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,19 +38,29 @@ class Settings:
 
     layers: Annotated[tuple[str, ...], Field(description="backbone layers; empty: those of strides 8 and 16")] = ()
     pooling: Annotated[int, Field(ge=1, le=9, description="neighbors averaged, an odd number")] = 3
-    bank_size: Annotated[int, Field(ge=1, le=200_000, description="most entries of the memory bank")] = 4000
+    bank_size: Annotated[int, Field(ge=1, le=200_000, description="most entries of each layer's memory bank")] = 4000
+    whitening: Annotated[
+        float, Field(ge=0, le=1, description="how far channels are made to vary alike: 0 not at all, 1 fully")
+    ] = 0.5
     sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
-    scaling: Annotated[
-        Literal["none", "standardize", "whiten"], Field(description="how embedding channels are made comparable")
-    ] = "standardize"
 
 
 INFO = DetectorInfo(
     name="patchcore",
-    summary="memory bank of patch embeddings, exact nearest neighbor",
+    summary="memory banks of patch embeddings, exact nearest neighbor",
     paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022",
     settings=Settings,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBank:
+    """What is kept of one layer: scaled embeddings of good patches, the scaling, and the usual distance to them."""
+
+    center: NDArray[np.float32]
+    projection: NDArray[np.float32]
+    entries: NDArray[np.float32]
+    usual_distance: float
 
 
 def fit(
@@ -51,26 +72,52 @@ def fit(
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> Fit:
-    """See `blemish.detectors.base.FitFunction`; the choice of bank entries needs no seed."""
+    """See `blemish.detectors.base.FitFunction`; the seed draws candidates where there are very many patches."""
     assert backbone is not None
     input_hw = images[0].shape[:2]
     layers = settings.layers or deepest_layers(backbone, (8, 16))
-    grid = embedding_grid(backbone, layers, input_hw)
+    embedder = build_packed_embedding(backbone, layers, input_hw, settings.pooling)
+    packed = packed_layers(backbone, layers, input_hw)
     reduction = Reduction("max")
 
     def learn(embeddings: Embeddings) -> Head:
-        points = embeddings.reshape(-1, embeddings.shape[-1])
-        center, projection = fit_scaling(points, settings.scaling)
-        scaled = np.matmul(points - center, projection, dtype=np.float32)
-        bank = scaled[select_coreset(scaled, settings.bank_size, progress=progress)]
+        banks = [
+            fit_bank(embeddings[:, layer.places].reshape(-1, layer.channels), settings, seed, progress)
+            for layer in packed
+        ]
 
         def append(builder: GraphBuilder, embedding: str) -> None:
-            centered = builder.op("Sub", embedding, builder.constant(center))
-            comparable = builder.op("MatMul", centered, builder.constant(projection))
-            distance = nearest_distance(builder, comparable, bank)
-            finish(builder, distance, grid, input_hw, sigma=settings.sigma, reduction=reduction)
+            distances = [
+                (append_distance(builder, unpack_layer(builder, embedding, layer), bank, len(banks)), layer.grid)
+                for layer, bank in zip(packed, banks, strict=True)
+            ]
+            finish_sum(builder, distances, input_hw, sigma=settings.sigma, reduction=reduction)
 
-        return Head(append, {"num_bank_entries": len(bank), "channels": bank.shape[1]})
+        return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks]})
 
-    embedder = build_embedding(backbone, layers, input_hw, settings.pooling)
     return fit_on_embeddings(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
+
+
+def fit_bank(points: NDArray[np.float32], settings: Settings, seed: int, progress: Progress) -> LayerBank:
+    """The bank of one layer from its embeddings (n, channels) of good patches."""
+    if len(points) > MAX_CANDIDATES:
+        chosen = np.random.default_rng(seed).choice(len(points), MAX_CANDIDATES, replace=False)
+        points = points[np.sort(chosen)]
+    center, projection = fit_scaling(points, settings.whitening)
+    scaled = np.matmul(points - center, projection, dtype=np.float32)
+    entries = scaled[select_coreset(scaled, settings.bank_size, progress=progress)]
+    some = scaled[np.linspace(0, len(scaled) - 1, min(NUM_USUAL, len(scaled))).astype(np.intp)]
+    squares = np.einsum("ij,ij->i", some, some)[:, None] + np.einsum("ij,ij->i", entries, entries)
+    nearest = np.sqrt(np.maximum((squares - 2 * some @ entries.T).min(axis=1), 0))
+    # Few patches are all in the bank: the distance between entries is the unit then.
+    usual = float(nearest.mean()) or float(np.sqrt(np.maximum(squares, 0)).mean())
+    return LayerBank(center, projection, entries, max(usual, 1e-6))
+
+
+def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, num_layers: int) -> str:
+    """The distance of each position to the bank, in units of the usual one, over the number of layers."""
+    centered = builder.op("Sub", embedding, builder.constant(bank.center))
+    scaled = builder.op("MatMul", centered, builder.constant(bank.projection))
+    distance = nearest_distance(builder, scaled, bank.entries)
+    unit = np.float32(1 / (bank.usual_distance * num_layers))
+    return builder.op("Mul", distance, builder.constant(unit))

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-Scaling = Literal["none", "standardize", "whiten"]
-
 SHRINKAGE = 0.01
-"""Least deviation, and share of the variance mixed in: keeps directions without variance from dominating."""
+"""Share of the mean variance mixed into each direction's: one at rest in the good images would drown all others."""
 
 
-def fit_scaling(points: NDArray[np.float32], kind: Scaling) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The center (c,) and projection (c, c): `(x - center) @ projection` has comparable channels.
+def fit_scaling(points: NDArray[np.float32], whitening: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The center (c,) and projection (c, c): `(x - center) @ projection` has more comparable channels.
 
-    `points` is (n, c).
-    `standardize` divides each channel by its deviation, but by no less than a hundredth of the mean one: a channel at
-    rest in the good images would drown all others once it wakes. `whiten` also removes correlations, its covariance
-    shrunk towards the mean variance.
+    `points` is (n, c). Each principal direction is divided by its deviation to the power `whitening`: 0 only turns the
+    axes, 1 makes all directions vary alike. Full whitening gives rare directions as much say as frequent ones, which
+    helps where defects are subtle and harms where the good parts themselves vary in many ways; between is a middle.
     """
     center = points.mean(axis=0, dtype=np.float64)
-    channels = points.shape[1]
-    if kind == "none":
-        projection = np.eye(channels)
-    elif kind == "standardize":
-        deviation = points.std(axis=0, dtype=np.float64)
-        projection = np.diag(1 / np.maximum(deviation, max(SHRINKAGE * deviation.mean(), 1e-6)))
-    else:
-        centered = points - center.astype(np.float32)
-        covariance = (centered.T @ centered).astype(np.float64) / len(points)
-        values, vectors = np.linalg.eigh(covariance)
-        values = np.maximum(values, 0) * (1 - SHRINKAGE) + SHRINKAGE * values.mean()
-        projection = vectors / np.sqrt(np.maximum(values, 1e-12))
+    centered = points - center.astype(np.float32)
+    covariance = (centered.T @ centered).astype(np.float64) / len(points)
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.maximum(values, 0) * (1 - SHRINKAGE) + SHRINKAGE * values.mean()
+    projection = vectors * np.maximum(values, 1e-12) ** (-whitening / 2)
     return center.astype(np.float32), projection.astype(np.float32)

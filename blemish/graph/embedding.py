@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -23,9 +24,77 @@ def embedding_grid(backbone: Backbone, layers: Sequence[str], input_hw: tuple[in
 def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int], pooling: int) -> bytes:
     """The graph from `image` to `embedding`, float32 [batch, positions, channels] (positions row by row).
 
-    Each layer is averaged over `pooling` x `pooling` neighbors (Roth et al., CVPR 2022, section 3.1), zeros counted
-    beyond the border: a mean of fewer values would vary more there and look anomalous. It is then brought to the
-    finest grid and concatenated. Raises BackboneError where the file does not keep its description.
+    The pooled layers are brought to the finest grid and concatenated (Roth et al., CVPR 2022, section 3.1). Raises
+    BackboneError where the file does not keep its description.
+    """
+    builder = GraphBuilder("embedding")
+    target = embedding_grid(backbone, layers, input_hw)
+    maps = []
+    for name, pooled in zip(layers, _pooled_layers(builder, backbone, layers, input_hw, pooling), strict=True):
+        source = cell_grid(input_hw, backbone.layer(name).stride, backbone.layer(name).offset)
+        maps.append(pooled if source == target else resample(builder, pooled, source, target))
+    joined = builder.op("Concat", *maps, axis=1) if len(maps) > 1 else maps[0]
+    channels = sum(backbone.layer(name).channels for name in layers)
+    embedding = _by_position(builder, joined, channels, target.hw)
+    builder.output(embedding, "embedding", np.float32, ["batch", target.hw[0] * target.hw[1], channels])
+    return _built(builder, backbone, input_hw)
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """Where a layer lies in a packed embedding: `places` of its values, which are [positions, channels]."""
+
+    places: slice
+    grid: Grid
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.grid.hw[0] * self.grid.hw[1], self.channels
+
+
+def packed_layers(backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int]) -> tuple[PackedLayer, ...]:
+    """The layers of a packed embedding, one behind the other, each on its own grid."""
+    packed = []
+    start = 0
+    for layer in map(backbone.layer, layers):
+        grid = cell_grid(input_hw, layer.stride, layer.offset)
+        stop = start + grid.hw[0] * grid.hw[1] * layer.channels
+        packed.append(PackedLayer(slice(start, stop), grid, layer.channels))
+        start = stop
+    return tuple(packed)
+
+
+def build_packed_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int], pooling: int) -> bytes:
+    """The graph from `image` to `embedding`, float32 [batch, values]: the pooled layers as `packed_layers` says.
+
+    Raises BackboneError where the file does not keep its description.
+    """
+    builder = GraphBuilder("embedding")
+    packed = packed_layers(backbone, layers, input_hw)
+    parts = []
+    for layer, pooled in zip(packed, _pooled_layers(builder, backbone, layers, input_hw, pooling), strict=True):
+        by_position = _by_position(builder, pooled, layer.channels, layer.grid.hw)
+        size = layer.places.stop - layer.places.start
+        parts.append(builder.op("Reshape", by_position, builder.constant(np.array([-1, size], np.int64))))
+    joined = builder.op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+    builder.output(joined, "embedding", np.float32, ["batch", packed[-1].places.stop])
+    return _built(builder, backbone, input_hw)
+
+
+def unpack_layer(builder: GraphBuilder, embedding: str, layer: PackedLayer) -> str:
+    """One layer of a packed embedding as [batch, positions, channels]."""
+    bounds = (np.array([place], np.int64) for place in (layer.places.start, layer.places.stop, 1))
+    part = builder.op("Slice", embedding, *(builder.constant(bound) for bound in bounds))
+    return builder.op("Reshape", part, builder.constant(np.array([-1, *layer.shape], np.int64)))
+
+
+def _pooled_layers(
+    builder: GraphBuilder, backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int], pooling: int
+) -> list[str]:
+    """The layers as [batch, channels, rows, columns], each averaged over `pooling` x `pooling` neighbors.
+
+    Zeros count beyond the border: a mean of fewer values would vary more there and look anomalous.
     """
     model = onnx.load(backbone.path)
     _check_input(backbone, model, input_hw)
@@ -36,32 +105,26 @@ def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[i
                 f"{backbone.path.name}: no output '{name}'; the graph gives {', '.join(sorted(known))}: "
                 "correct the layers or the description file"
             )
-    builder = GraphBuilder("embedding")
     pixels = scale_pixels(builder, image_input(builder, input_hw), backbone.mean, backbone.std)
     try:
         features = builder.splice(model, {backbone.input_name: pixels}, list(layers))
     except ValueError as error:
         raise BackboneError(f"{backbone.path.name}: {error}") from error
-    target = embedding_grid(backbone, layers, input_hw)
-    channels = 0
-    maps = []
+    pooled = []
     for name, feature in zip(layers, features, strict=True):
         layer = backbone.layer(name)
-        source = cell_grid(input_hw, layer.stride, layer.offset)
-        builder.expect(feature, np.float32, ["batch", layer.channels, *source.hw])
-        pooled = feature
+        grid = cell_grid(input_hw, layer.stride, layer.offset)
+        builder.expect(feature, np.float32, ["batch", layer.channels, *grid.hw])
         if pooling > 1:
-            pooled = builder.op(
-                "AveragePool",
-                feature,
-                kernel_shape=[pooling, pooling],
-                pads=[pooling // 2] * 4,
-                count_include_pad=1,
+            pads = [pooling // 2] * 4
+            feature = builder.op(
+                "AveragePool", feature, kernel_shape=[pooling, pooling], pads=pads, count_include_pad=1
             )
-        maps.append(pooled if source == target else resample(builder, pooled, source, target))
-        channels += layer.channels
-    joined = builder.op("Concat", *maps, axis=1) if len(maps) > 1 else maps[0]
-    _output_positions(builder, joined, channels, target.hw)
+        pooled.append(feature)
+    return pooled
+
+
+def _built(builder: GraphBuilder, backbone: Backbone, input_hw: tuple[int, int]) -> bytes:
     try:
         return builder.build()
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -99,13 +162,12 @@ def build_pixel_embedding(input_hw: tuple[int, int], cell: int) -> bytes:
     means = builder.op(
         "AveragePool", pixels, kernel_shape=[cell, cell], strides=[cell, cell], pads=pads, count_include_pad=0
     )
-    _output_positions(builder, means, 3, grid.hw)
+    embedding = _by_position(builder, means, 3, grid.hw)
+    builder.output(embedding, "embedding", np.float32, ["batch", grid.hw[0] * grid.hw[1], 3])
     return builder.build()
 
 
-def _output_positions(builder: GraphBuilder, maps: str, channels: int, grid_hw: tuple[int, int]) -> None:
-    """Declares [batch, channels, rows, columns] as `embedding`, [batch, positions, channels]."""
-    positions = grid_hw[0] * grid_hw[1]
-    shape = builder.constant(np.array([0, channels, positions], np.int64))
-    embedding = builder.op("Transpose", builder.op("Reshape", maps, shape), perm=[0, 2, 1])
-    builder.output(embedding, "embedding", np.float32, ["batch", positions, channels])
+def _by_position(builder: GraphBuilder, maps: str, channels: int, grid_hw: tuple[int, int]) -> str:
+    """[batch, channels, rows, columns] as [batch, positions, channels]."""
+    shape = builder.constant(np.array([0, channels, grid_hw[0] * grid_hw[1]], np.int64))
+    return builder.op("Transpose", builder.op("Reshape", maps, shape), perm=[0, 2, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from blemish.graph.builder import GraphBuilder
@@ -22,9 +24,23 @@ def finish(
 
     `values` is float32 [batch, positions] or [batch, rows, columns] on the grid `source`.
     """
-    grid = builder.op("Reshape", values, builder.constant(np.array([-1, *source.hw], np.int64)))
-    target = cell_grid(input_hw, 1)
-    anomaly_map = resample(builder, grid, source, target, sigma)
+    finish_sum(builder, [(values, source)], input_hw, sigma=sigma, reduction=reduction)
+
+
+def finish_sum(
+    builder: GraphBuilder,
+    layers: Sequence[tuple[str, Grid]],
+    input_hw: tuple[int, int],
+    *,
+    sigma: float,
+    reduction: Reduction,
+) -> None:
+    """As `finish`, for the sum of the values of several layers, each on a grid of its own."""
+    maps = []
+    for values, source in layers:
+        grid = builder.op("Reshape", values, builder.constant(np.array([-1, *source.hw], np.int64)))
+        maps.append(resample(builder, grid, source, cell_grid(input_hw, 1), sigma))
+    anomaly_map = builder.op("Sum", *maps) if len(maps) > 1 else maps[0]
     score = reduce_score(builder, anomaly_map, input_hw, reduction)
     builder.output(anomaly_map, "anomaly_map", np.float32, ["batch", *input_hw])
     builder.output(score, "anomaly_score", np.float32, ["batch"])
