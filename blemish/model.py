@@ -89,8 +89,8 @@ def train(
 
     `size` is the shorter side of the input in pixels, or (height, width); `false_reject` the wanted share of good
     parts that are rejected, promised with `confidence` where there are enough good images; with `review_rate`, the
-    share of good parts rejected or put up for review. With `with_defects` a detector that can (`classifier`) learns from
-    half of the labelled defects too. `product` holds the zone, rules and scale of the images.
+    share of good parts rejected or put up for review. With `with_defects` a detector that can (`classifier`) learns
+    from half of the labelled defects too. `product` holds the zone, rules and scale of the images.
     """
     from blemish.calibration.settings import CalibrationSettings
     from blemish.workflow.train import train as train_bundle

@@ -56,6 +56,28 @@ def command_line_page() -> str:
     return "\n".join(parts)
 
 
+def detectors_page() -> str:
+    """The page of all detectors and their settings, as `blemish detectors` tells them (PyTorch installed)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "blemish.cli.main", "detectors", "--json"], capture_output=True, text=True, check=True
+    )
+    parts = [
+        "# Detectors\n",
+        "Made from the detectors themselves by `tools/update_docs.py`. Give a setting with `--set name=value`.\n",
+    ]
+    for row in json.loads(done.stdout)["detectors"]:
+        needs = "the extra `learn` to fit" if row["needs_torch"] else "nothing more than the core"
+        parts.append(f"## `{row['name']}`\n\n{row['summary'].capitalize()}. Needs {needs}.")
+        parts.append(f"\n{row['paper']}.\n" if row["paper"] else "")
+        parts.append("| setting | default | values | meaning |\n| --- | --- | --- | --- |")
+        for setting in row["settings"]:
+            default = json.dumps(setting["default"])
+            values = setting["type"].replace("|", "or")
+            parts.append(f"| `{setting['name']}` | `{default}` | {values} | {setting['description']} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def measured_table() -> str:
     """The README's table of measured numbers, from the results file."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
@@ -79,7 +101,10 @@ def with_table(readme: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Each made page and what it should hold."""
-    found = {ROOT / "docs" / "command-line.md": command_line_page()}
+    found = {
+        ROOT / "docs" / "command-line.md": command_line_page(),
+        ROOT / "docs" / "detectors.md": detectors_page(),
+    }
     if RESULTS.exists():
         found[ROOT / "README.md"] = with_table((ROOT / "README.md").read_text(encoding="utf-8"))
     return found

@@ -28,8 +28,8 @@ from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 
 MAX_CANDIDATES = 400_000
 """Patches that a bank is chosen from; beyond that a random part of them, drawn by the seed."""
-NUM_USUAL = 2000
-"""Good patches whose mean distance to the bank is the unit of a layer's distances."""
+NUM_USUAL, NUM_OTHERS = 1000, 4000
+"""Good patches, and those of other images, whose mean nearest distance is the unit of a layer's distances."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -106,12 +106,20 @@ def fit_bank(points: NDArray[np.float32], settings: Settings, seed: int, progres
     center, projection = fit_scaling(points, settings.whitening)
     scaled = np.matmul(points - center, projection, dtype=np.float32)
     entries = scaled[select_coreset(scaled, settings.bank_size, progress=progress)]
-    some = scaled[np.linspace(0, len(scaled) - 1, min(NUM_USUAL, len(scaled))).astype(np.intp)]
-    squares = np.einsum("ij,ij->i", some, some)[:, None] + np.einsum("ij,ij->i", entries, entries)
-    nearest = np.sqrt(np.maximum((squares - 2 * some @ entries.T).min(axis=1), 0))
-    # Few patches are all in the bank: the distance between entries is the unit then.
-    usual = float(nearest.mean()) or float(np.sqrt(np.maximum(squares, 0)).mean())
-    return LayerBank(center, projection, entries, max(usual, 1e-6))
+    return LayerBank(center, projection, entries, usual_distance(scaled))
+
+
+def usual_distance(points: NDArray[np.float32]) -> float:
+    """How far a good patch usually lies from the good patches of other images; `points` (n, c), image by image.
+
+    The bank itself would not do: where it holds nearly all patches, they lie at no distance from it.
+    """
+    half = len(points) // 2
+    some = points[np.linspace(0, max(half - 1, 0), min(NUM_USUAL, max(half, 1))).astype(np.intp)]
+    others = points[np.linspace(half, len(points) - 1, min(NUM_OTHERS, len(points) - half)).astype(np.intp)]
+    squares = np.einsum("ij,ij->i", some, some)[:, None] + np.einsum("ij,ij->i", others, others)
+    nearest = np.sqrt(np.maximum((squares - 2 * some @ others.T).min(axis=1), 0))
+    return max(float(nearest.mean()), 1e-3 * float(np.sqrt(np.einsum("ij,ij->i", points, points).mean())), 1e-6)
 
 
 def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, num_layers: int) -> str:

@@ -262,4 +262,4 @@ def test_conditions_may_have_references_of_different_sizes() -> None:
     monitor = DriftMonitor(conditions)
     assert parts_until_alarm(monitor, rng.normal(size=(200, 2)).tolist()) is None
     restored = DriftMonitor(conditions, monitor.state)
-    assert parts_until_alarm(restored, (rng.normal(size=(30, 2)) + (0, 4)).tolist()) is not None
+    assert parts_until_alarm(restored, (rng.normal(size=(30, 2)) + np.array((0, 4))).tolist()) is not None

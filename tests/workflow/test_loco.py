@@ -24,9 +24,7 @@ def write_category(root: Path) -> None:
     cv2.imwrite(str(root / "validation/good/000.png"), image)
     (root / "ground_truth/logical_anomalies/000").mkdir(parents=True)
     cv2.imwrite(str(root / "ground_truth/logical_anomalies/000/000.png"), mask)
-    config = [
-        {"defect_name": "dots", "pixel_value": 255, "saturation_threshold": 1, "relative_saturation": False}
-    ]
+    config = [{"defect_name": "dots", "pixel_value": 255, "saturation_threshold": 1, "relative_saturation": False}]
     (root / "defects_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
