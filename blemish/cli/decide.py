@@ -47,15 +47,14 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
-    from blemish.bundle.read import read_bundle
-    from blemish.bundle.write import write_bundle
+    from blemish import model
     from blemish.calibration.explain import explain
     from blemish.calibration.settings import CalibrationSettings
     from blemish.schema import Costs
     from blemish.workflow.calibrate import calibrate_bundle, product_facts, restore_bundle
     from blemish.workflow.inspect import collect_images
 
-    present = read_bundle(bundle)
+    present = model.load(bundle).bundle
     if history:
         rows = [
             {
@@ -87,7 +86,7 @@ def calibrate(
                 by=by,
                 progress=progress,
             )
-    path = write_bundle(new, output or bundle)
+    path = model.Model(new).save(output or bundle)
     sentences = explain(new.calibration)
     if json:
         print_json(
