@@ -76,7 +76,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "jinja2": {"outputs"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "pydantic_core": {"learned"},
     "pydantic": {"bundle", "data", "detectors", "learned", "workflow"},
     "pydantic_core": {"learned"},
 }
