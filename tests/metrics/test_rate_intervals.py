@@ -1,4 +1,4 @@
-"""Limits of rates and of AUROC: equal to SciPy's and R's, and true as often as promised."""
+"""Limits of rates and of AUROC: equal to SciPy's, and true as often as promised."""
 
 import math
 
@@ -24,14 +24,14 @@ def test_clopper_pearson_equals_scipy(trials, share, confidence):
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     [
-        # R: binom.test(successes, trials)$conf.int
+        # As R gives them: binom.test(successes, trials)$conf.int
         (0, 20, 0.0, 0.1684335),
         (3, 20, 0.03207094, 0.3789268),
         (20, 20, 0.8315665, 1.0),
         (1, 1, 0.025, 1.0),
     ],
 )
-def test_clopper_pearson_equals_r(successes, trials, low, high):
+def test_clopper_pearson_equals_known_values(successes, trials, low, high):
     assert clopper_pearson(successes, trials) == pytest.approx((low, high), abs=1e-7)
 
 
