@@ -108,7 +108,7 @@ def test_the_manifest_says_what_was_done(train: Train, product_folder: Path) -> 
     manifest = train(product_folder, detector="patchcore", settings={"bank_size": "50"}, seed=3).bundle.manifest
     assert (manifest.detector, manifest.seed, manifest.input_hw) == ("patchcore", 3, (64, 64))
     assert manifest.settings["bank_size"] == 50
-    assert manifest.facts["num_bank_entries"] == 50
+    assert max(manifest.facts["num_bank_entries"]) == 50
     assert manifest.facts["fit_seconds"] > 0
     assert manifest.backbone is not None
     assert manifest.backbone.name == "tiny"
