@@ -1,7 +1,7 @@
 """PatchCore: distance of each patch embedding to a memory bank of good ones (Roth et al., CVPR 2022).
 
 Unlike the paper, which joins the layers into one embedding, each layer has a bank of its own and is compared on its own
-grid; the distances, in units of what is usual for good patches, are added up. That is quicker, since the deep layers
+grid; the distances, in units of how far the entries of a bank lie apart, are added up. That is quicker, since the deep layers
 have few positions, and keeps fine layers from being drowned by deep ones with their many channels.
 """
 
@@ -28,8 +28,8 @@ from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 
 MAX_CANDIDATES = 400_000
 """Patches that a bank is chosen from; beyond that a random part of them, drawn by the seed."""
-NUM_USUAL, NUM_OTHERS = 1000, 4000
-"""Good patches, and those of other images, whose mean nearest distance is the unit of a layer's distances."""
+NUM_COMPARED = 2000
+"""Bank entries whose mean distance to their nearest neighbor is the unit of a layer's distances."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -106,20 +106,16 @@ def fit_bank(points: NDArray[np.float32], settings: Settings, seed: int, progres
     center, projection = fit_scaling(points, settings.whitening)
     scaled = np.matmul(points - center, projection, dtype=np.float32)
     entries = scaled[select_coreset(scaled, settings.bank_size, progress=progress)]
-    return LayerBank(center, projection, entries, usual_distance(scaled))
+    return LayerBank(center, projection, entries, usual_distance(entries))
 
 
-def usual_distance(points: NDArray[np.float32]) -> float:
-    """How far a good patch usually lies from the good patches of other images; `points` (n, c), image by image.
-
-    The bank itself would not do: where it holds nearly all patches, they lie at no distance from it.
-    """
-    half = len(points) // 2
-    some = points[np.linspace(0, max(half - 1, 0), min(NUM_USUAL, max(half, 1))).astype(np.intp)]
-    others = points[np.linspace(half, len(points) - 1, min(NUM_OTHERS, len(points) - half)).astype(np.intp)]
-    squares = np.einsum("ij,ij->i", some, some)[:, None] + np.einsum("ij,ij->i", others, others)
-    nearest = np.sqrt(np.maximum((squares - 2 * some @ others.T).min(axis=1), 0))
-    return max(float(nearest.mean()), 1e-3 * float(np.sqrt(np.einsum("ij,ij->i", points, points).mean())), 1e-6)
+def usual_distance(entries: NDArray[np.float32]) -> float:
+    """The mean distance of a bank entry (n, c) to its nearest other: how densely the bank covers the good patches."""
+    some = entries[np.linspace(0, len(entries) - 1, min(NUM_COMPARED, len(entries))).astype(np.intp)]
+    squares = np.einsum("ij,ij->i", some, some)[:, None] + np.einsum("ij,ij->i", entries, entries)
+    squares -= 2 * some @ entries.T
+    nearest = np.sqrt(np.maximum(np.partition(squares, 1, axis=1)[:, 1], 0)) if len(entries) > 1 else np.zeros(1)
+    return max(float(nearest.mean()), 1e-6)
 
 
 def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, num_layers: int) -> str:

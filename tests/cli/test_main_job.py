@@ -216,7 +216,8 @@ def test_data_check_and_list(run, product_folder: Path) -> None:
 def test_ctrl_c_leaves_no_file(product_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "part.blemish"
     program = (
-        "import sys, _thread\n"
+        "import signal, sys, _thread\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored\n"
         "import blemish.workflow.train as train\n"
         "from blemish.cli.main import main\n"
         "real = train.calibrate_held_out\n"
