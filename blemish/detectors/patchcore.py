@@ -1,8 +1,8 @@
 """PatchCore: distance of each patch embedding to a memory bank of good ones (Roth et al., CVPR 2022).
 
 Unlike the paper, which joins the layers into one embedding, each layer has a bank of its own and is compared on its own
-grid; the distances, in units of how far the entries of a bank lie apart, are added up. That is quicker, since the deep layers
-have few positions, and keeps fine layers from being drowned by deep ones with their many channels.
+grid; the distances, in units of how far the entries of a bank lie apart, are added up. That is quicker, since the deep
+layers have few positions, and keeps fine layers from being drowned by deep ones with their many channels.
 """
 
 from __future__ import annotations
