@@ -120,6 +120,13 @@ def test_an_altered_member_is_named(name: str, members: Members, tmp_path: Path)
     assert_refused(pack_as_is(tmp_path / "altered.blemish", altered), name, "altered")
 
 
+def test_a_hash_of_a_member_that_is_not_there_is_refused(members: Members, tmp_path: Path) -> None:
+    manifest = json.loads(members["manifest.json"])
+    manifest["members"]["samples/77.png"] = "0" * 64
+    odd = {**members, "manifest.json": json.dumps(manifest).encode()}
+    assert_refused(pack_as_is(tmp_path / "odd.blemish", odd), "samples/77.png", "not in both")
+
+
 def test_a_newer_version_asks_for_a_newer_program(members: Members, tmp_path: Path) -> None:
     newer = changed_json(members, "manifest.json", format_version=2, something_new=True)
     assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 2", "install a newer blemish")
