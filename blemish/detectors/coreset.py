@@ -45,6 +45,27 @@ def select_coreset(points: NDArray[np.float32], count: int, *, progress: Progres
     return np.array(chosen, np.intp)
 
 
+def cover_order(points: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Indices of exactly `count` of few points, in the greedy order of `select_coreset`; copies of others come last.
+
+    Made for the patches of one image: all distances are computed at once, n x n values for n points.
+    """
+    points = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+    squares = np.einsum("ij,ij->i", points, points)
+    mutual = squares[:, None] + squares - 2 * (points @ points.T)
+    distances = squares.copy()
+    chosen = np.empty(count, np.intp)
+    for number in range(count):
+        farthest = int(np.argmax(distances))
+        chosen[number] = farthest
+        if number == 0:
+            distances = mutual[farthest].copy()
+        else:
+            np.minimum(distances, mutual[farthest], out=distances)
+        distances[farthest] = -np.inf
+    return chosen
+
+
 def covering_radius(points: NDArray[np.float32], bank: NDArray[np.float32]) -> float:
     """The largest distance of a point to its nearest bank entry."""
     distances = np.full(len(points), np.inf, np.float32)

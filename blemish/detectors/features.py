@@ -22,7 +22,9 @@ from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
 BATCH_IMAGES = 8
 
 Embeddings = NDArray[np.float32]
-"""float32 (images, positions, channels)."""
+"""float32 (images, positions, channels), or (images, values) where packed."""
+Places = NDArray[np.intp]
+"""Which images, as rows of the embeddings."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ class Head:
 def fit_on_embeddings(
     images: Sequence[Image],
     embedder: bytes,
-    learn: Callable[[Embeddings], Head],
+    learn: Callable[[Embeddings, Places], Head],
     *,
     reduction: Reduction,
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> Fit:
-    """The fit of a detector whose head is learned from embeddings by `learn`."""
+    """The fit of a detector whose head is learned by `learn` from the embeddings of the images at some places."""
     embeddings = embed(images, embedder, progress)
-    head = learn(embeddings)
+    head = learn(embeddings, np.arange(len(images)))
     held_out = _held_out(embeddings, learn, folds, progress) if folds else None
     return Fit(_join(embedder, head, images[0].shape[:2]), head.facts, reduction, held_out)
 
@@ -82,7 +84,7 @@ def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embed
 
 def _held_out(
     embeddings: Embeddings,
-    learn: Callable[[Embeddings], Head],
+    learn: Callable[[Embeddings, Places], Head],
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> HeldOut:
@@ -90,7 +92,7 @@ def _held_out(
     maps: dict[int, NDArray[np.float32]] = {}
     for number, fold in enumerate(folds):
         others = np.setdiff1d(np.arange(len(embeddings)), fold)
-        runner = GraphRunner(_head_graph(learn(embeddings[others]), embeddings.shape[1:]))
+        runner = GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:]))
         for start in range(0, len(fold), BATCH_IMAGES):
             places = fold[start : start + BATCH_IMAGES]
             outputs = runner.run({"embedding": embeddings[places]})

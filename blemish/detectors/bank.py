@@ -1,0 +1,136 @@
+"""Memory banks: which patch embeddings of good images are kept, and how far good patches usually lie from them.
+
+Embeddings are packed: one row of values for each image, in which every layer has its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.detectors.coreset import cover_order, select_coreset
+from blemish.detectors.features import Embeddings, Places
+from blemish.detectors.scaling import fit_scaling
+from blemish.graph.embedding import PackedLayer
+from blemish.graph.grid import Grid, interpolation_matrix
+from blemish.schema import Progress
+
+CANDIDATES = 100_000
+"""About how many patches a bank is chosen from; each image gives its share, within the next two limits."""
+LEAST_OF_IMAGE, MOST_OF_IMAGE = 64, 256
+MOST_POSITIONS = 4096
+"""Positions of one image that candidates are chosen from."""
+SCALING_PATCHES = 100_000
+"""About how many patches the scaling is fitted on; each image gives at least 16."""
+NUM_WITNESSES = 48
+"""Good images whose distances to the patches of the others tell what is usual."""
+
+
+@dataclass(frozen=True)
+class LayerBank:
+    """What is kept of one layer: the scaling, scaled embeddings of good patches, and the image that each is of."""
+
+    center: NDArray[np.float32]
+    projection: NDArray[np.float32]
+    entries: NDArray[np.float32]
+    owners: Places
+
+
+def cover_images(embeddings: Embeddings, layer: PackedLayer, progress: Progress) -> Places:
+    """For each image the positions that cover it best, in the order of their choice: (images, at most 256).
+
+    Channels are made to vary alike in each image, so that its cover doesn't depend on other images. Of the many
+    positions of a large image a part is looked at.
+    """
+    looked_at = np.sort(_shuffled_positions(layer)[:MOST_POSITIONS])
+    count = min(MOST_OF_IMAGE, len(looked_at))
+    covers = np.empty((len(embeddings), count), np.intp)
+    for number, row in enumerate(embeddings):
+        patches = row[layer.places].reshape(layer.shape)[looked_at]
+        deviations = patches.std(axis=0)
+        comparable = patches / (deviations + 0.1 * deviations.mean() + 1e-6)
+        covers[number] = looked_at[cover_order(comparable, count)]
+        progress("choosing patches of each image", number + 1, len(embeddings))
+    return covers
+
+
+def fit_bank(
+    embeddings: Embeddings,
+    places: Places,
+    layer: PackedLayer,
+    covers: Places,
+    size: int,
+    whitening: float,
+    progress: Progress,
+) -> LayerBank:
+    """The bank of one layer, of at most `size` entries, from the images at `places`.
+
+    The candidates are the first patches of each image's cover: a patch that only one image shows is among them, however
+    many images there are, and the many patches that look alike are not.
+    """
+    sample = _shuffled_positions(layer)[: max(SCALING_PATCHES // len(places), 16)]
+    center, projection = fit_scaling(_gather(embeddings, places, layer, lambda place: sample), whitening)
+    share = min(max(CANDIDATES // len(places), LEAST_OF_IMAGE), covers.shape[1])
+    candidates = _gather(embeddings, places, layer, lambda place: covers[place, :share])
+    scaled = np.matmul(candidates - center, projection, dtype=np.float32)
+    chosen = select_coreset(scaled, size, progress=progress)
+    return LayerBank(center, projection, scaled[chosen], places[chosen // share])
+
+
+def usual_distances(
+    embeddings: Embeddings, places: Places, layers: Sequence[PackedLayer], banks: Sequence[LayerBank]
+) -> tuple[list[float], NDArray[np.float32]]:
+    """How far patches of good images lie from the patches of other images.
+
+    For each layer the mean distance; then maps (images, rows, columns) of the sum of all layers' distances, each
+    divided by its mean and the number of layers, on the finest grid. At most `NUM_WITNESSES` of the images at `places`
+    are looked at, chosen by their embeddings so that the order of images makes no difference.
+    """
+    if len(places) > NUM_WITNESSES:
+        ranked = places[np.argsort([embeddings[place].mean(dtype=np.float64) for place in places], kind="stable")]
+        places = ranked[np.linspace(0, len(ranked) - 1, NUM_WITNESSES).round().astype(np.intp)]
+    finest = min((layer.grid for layer in layers), key=lambda grid: grid.stride)
+    units: list[float] = []
+    maps = np.zeros((len(places), *finest.hw), np.float32)
+    for layer, bank in zip(layers, banks, strict=True):
+        distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank) for place in places])
+        # Copies of one image lie at no distance from each other: the size of the values is a floor then.
+        units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
+        maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) / (units[-1] * len(layers))
+    return units, maps
+
+
+def _distances_to_others(
+    row: NDArray[np.float32], place: np.intp, layer: PackedLayer, bank: LayerBank
+) -> NDArray[np.float32]:
+    """The distance of each position of an image to the bank's entries of other images."""
+    entries = bank.entries[bank.owners != place]
+    if not len(entries):
+        entries = bank.entries  # there is one image alone: what its own entries leave uncovered has to do
+    scaled = np.matmul(row[layer.places].reshape(layer.shape) - bank.center, bank.projection, dtype=np.float32)
+    squares = np.einsum("ij,ij->i", entries, entries)
+    nearest = (squares - 2 * (scaled @ entries.T)).min(axis=1) + np.einsum("ij,ij->i", scaled, scaled)
+    return np.sqrt(np.maximum(nearest, 0))
+
+
+def _on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+    if source == target:
+        return maps
+    rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))
+    return np.asarray(rows @ maps @ columns.T, np.float32)
+
+
+def _shuffled_positions(layer: PackedLayer) -> NDArray[np.intp]:
+    """All positions of a layer in an order without pattern, the same each time."""
+    return np.random.default_rng(0).permutation(layer.shape[0])
+
+
+def _gather(
+    embeddings: Embeddings, places: Places, layer: PackedLayer, positions_of: Callable[[np.intp], Places]
+) -> NDArray[np.float32]:
+    """Patches of one layer at some positions of each image, image by image: (n, channels)."""
+    rows = (embeddings[place, layer.places].reshape(layer.shape)[positions_of(place)] for place in places)
+    return np.concatenate(list(rows))
