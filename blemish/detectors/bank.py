@@ -113,7 +113,8 @@ def _distances_to_others(
     scaled = np.matmul(row[layer.places].reshape(layer.shape) - bank.center, bank.projection, dtype=np.float32)
     squares = np.einsum("ij,ij->i", entries, entries)
     nearest = (squares - 2 * (scaled @ entries.T)).min(axis=1) + np.einsum("ij,ij->i", scaled, scaled)
-    return np.sqrt(np.maximum(nearest, 0))
+    distances: NDArray[np.float32] = np.sqrt(np.maximum(nearest, 0))
+    return distances
 
 
 def _on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:

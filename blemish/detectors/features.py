@@ -38,13 +38,33 @@ class Head:
 def fit_on_embeddings(
     images: Sequence[Image],
     embedder: bytes,
+    learn: Callable[[Embeddings], Head],
+    *,
+    reduction: Reduction,
+    folds: Sequence[NDArray[np.intp]],
+    progress: Progress,
+) -> Fit:
+    """The fit of a detector whose head is learned from embeddings by `learn`."""
+
+    def learn_from(embeddings: Embeddings, places: Places) -> Head:
+        return learn(embeddings if len(places) == len(embeddings) else embeddings[places])
+
+    return fit_on_places(images, embedder, learn_from, reduction=reduction, folds=folds, progress=progress)
+
+
+def fit_on_places(
+    images: Sequence[Image],
+    embedder: bytes,
     learn: Callable[[Embeddings, Places], Head],
     *,
     reduction: Reduction,
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> Fit:
-    """The fit of a detector whose head is learned by `learn` from the embeddings of the images at some places."""
+    """As `fit_on_embeddings`, for a `learn` that is given all embeddings and the images to learn from.
+
+    So it can keep what it found out about single images from one call to the next.
+    """
     embeddings = embed(images, embedder, progress)
     head = learn(embeddings, np.arange(len(images)))
     held_out = _held_out(embeddings, learn, folds, progress) if folds else None

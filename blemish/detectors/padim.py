@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from blemish.detectors.base import DetectorInfo
-from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_embeddings
+from blemish.detectors.features import Embeddings, Head, deepest_layers, fit_on_embeddings
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_embedding, embedding_grid
 from blemish.graph.finish import finish
@@ -62,8 +62,8 @@ def fit(
     total = sum(backbone.layer(name).channels for name in layers)
     kept = np.sort(np.random.default_rng(seed).permutation(total)[: settings.channels])
 
-    def learn(embeddings: Embeddings, places: Places) -> Head:
-        means, whiteners = fit_gaussians(embeddings[places][..., kept], settings.covariance, settings.regularization)
+    def learn(embeddings: Embeddings) -> Head:
+        means, whiteners = fit_gaussians(embeddings[..., kept], settings.covariance, settings.regularization)
 
         def append(builder: GraphBuilder, embedding: str) -> None:
             chosen = builder.op("Gather", embedding, builder.constant(kept.astype(np.int64)), axis=2)

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 from blemish.detectors.alignment import usual_pattern
 from blemish.detectors.bank import LayerBank, cover_images, fit_bank, usual_distances
 from blemish.detectors.base import DetectorInfo
-from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_embeddings
+from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
@@ -97,7 +97,7 @@ def fit(
 
         return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks], "alignment": alignment})
 
-    return fit_on_embeddings(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_places(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
 
 
 def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, unit: float) -> str:

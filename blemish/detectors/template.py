@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from blemish.detectors.base import DetectorInfo
-from blemish.detectors.features import Embeddings, Head, Places, fit_on_embeddings
+from blemish.detectors.features import Embeddings, Head, fit_on_embeddings
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_pixel_embedding
 from blemish.graph.finish import finish
@@ -51,10 +51,9 @@ def fit(
     grid = cell_grid(input_hw, settings.cell)
     reduction = Reduction("max")
 
-    def learn(embeddings: Embeddings, places: Places) -> Head:
-        good = embeddings[places]
-        means = good.mean(axis=0)
-        scales = 1 / (good.std(axis=0) + np.float32(settings.noise))
+    def learn(embeddings: Embeddings) -> Head:
+        means = embeddings.mean(axis=0)
+        scales = 1 / (embeddings.std(axis=0) + np.float32(settings.noise))
 
         def append(builder: GraphBuilder, embedding: str) -> None:
             deviations = builder.op(

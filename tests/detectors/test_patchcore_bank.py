@@ -1,0 +1,107 @@
+"""What patchcore keeps of good images, and what it takes to be usual."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from blemish.detectors.alignment import usual_pattern
+from blemish.detectors.bank import cover_images, fit_bank, usual_distances
+from blemish.detectors.coreset import cover_order, covering_radius, select_coreset
+from blemish.graph.embedding import PackedLayer
+from blemish.graph.grid import Grid
+from blemish.registry import load_detector
+from blemish.schema import Backbone, silent
+from blemish.testing.tiny import TinyProduct
+
+FINE = PackedLayer(slice(0, 64 * 3), Grid((8, 8), 8, 4), 3)
+COARSE = PackedLayer(slice(64 * 3, 64 * 3 + 16 * 5), Grid((4, 4), 16, 8), 5)
+
+
+def embeddings(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, COARSE.places.stop)).astype(np.float32)
+
+
+def make_banks(good: np.ndarray, size: int = 200) -> list:
+    places = np.arange(len(good))
+    return [
+        fit_bank(good, places, layer, cover_images(good, layer, silent), size, 0.5, silent) for layer in (FINE, COARSE)
+    ]
+
+
+def test_the_cover_of_few_points_is_the_greedy_choice() -> None:
+    points = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    assert cover_order(points, 40).tolist() == select_coreset(points, 40).tolist()
+
+
+def test_a_cover_of_copies_holds_each_point_once() -> None:
+    assert sorted(cover_order(np.ones((9, 2), np.float32), 9)) == list(range(9))
+
+
+def test_a_patch_that_one_image_alone_shows_is_in_the_bank() -> None:
+    good = embeddings(30)
+    good[17, FINE.places][5 * 3 : 6 * 3] = 40
+    bank = make_banks(good)[0]
+    patch = np.full((1, 3), 40, np.float32)
+    scaled = (patch - bank.center) @ bank.projection
+    assert covering_radius(scaled, bank.entries) < 1e-2
+    assert 17 in bank.owners
+
+
+def test_entries_know_the_image_that_they_are_of() -> None:
+    good = embeddings(5)
+    for layer, bank in zip((FINE, COARSE), make_banks(good), strict=True):
+        for entry, owner in zip(bank.entries[:50], bank.owners[:50], strict=True):
+            patches = (good[owner, layer.places].reshape(layer.shape) - bank.center) @ bank.projection
+            assert np.linalg.norm(patches - entry, axis=1).min() < 1e-3
+
+
+def test_usual_distances_are_those_to_other_images() -> None:
+    """Each patch is in the bank itself: what counts is the nearest patch of another image."""
+    good = embeddings(6)
+    banks = make_banks(good, size=10_000)
+    units, maps = usual_distances(good, np.arange(6), (FINE, COARSE), banks)
+    bank = banks[0]
+    scaled = (good[:, FINE.places].reshape(6, 64, 3) - bank.center) @ bank.projection
+    nearest = [
+        min(np.linalg.norm(patch - other, axis=1).min() for place, other in enumerate(scaled) if place != image)
+        for image in range(6)
+        for patch in scaled[image]
+    ]
+    assert units[0] == pytest.approx(np.mean(nearest), rel=1e-3)
+    assert maps.shape == (6, 8, 8)
+    assert maps.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_copies_of_one_image_have_a_unit() -> None:
+    good = np.repeat(embeddings(1), 5, axis=0)
+    units, maps = usual_distances(good, np.arange(5), (FINE, COARSE), make_banks(good))
+    assert min(units) > 0
+    assert np.isfinite(maps).all()
+
+
+def test_a_pattern_that_all_share_is_found_under_noise() -> None:
+    rng = np.random.default_rng(0)
+    shared = np.kron(rng.normal(size=(4, 4)), np.ones((4, 4)))
+    pattern, alignment = usual_pattern((shared + rng.normal(0, 1, (60, 16, 16))).astype(np.float32))
+    variance = shared.var()
+    assert alignment == pytest.approx(variance / (variance + 1), abs=0.05)
+    assert np.corrcoef(pattern.ravel(), shared.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_maps_have_no_pattern(count: int) -> None:
+    pattern, alignment = usual_pattern(np.random.default_rng(0).normal(size=(count, 4, 4)).astype(np.float32))
+    assert alignment == 0
+    assert not pattern.any()
+
+
+def test_parts_that_lie_anyhow_are_not_aligned(product: TinyProduct, backbone: Backbone) -> None:
+    module = load_detector("patchcore")
+    rng = np.random.default_rng(0)
+    shifted = [np.roll(image, tuple(rng.integers(0, 64, 2)), (0, 1)) for image in product.good]
+    facts = [
+        module.fit(images, module.INFO.settings(), backbone=backbone, seed=0, folds=(), progress=silent).facts
+        for images in (product.good, shifted)
+    ]
+    assert facts[0]["alignment"] > facts[1]["alignment"] + 0.1
