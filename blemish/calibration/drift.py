@@ -29,8 +29,12 @@ from blemish.errors import CalibrationError, SettingsError
 from blemish.schema import Condition
 
 NUM_BINS = 20
-SHIFTS = (0.7, 1.4, 2.8, 5.6)
-"""Sizes of the shifts that are bet on, in standard deviations of a normally distributed condition."""
+SHIFTS = (2.8, 5.6)
+"""Sizes of the shifts that are bet on, in standard deviations of a normally distributed condition.
+
+Smaller ones are left out on purpose: a lot that differs a little, well within what the good images vary among
+themselves, does not void their promise; values that crowd at the edge of the good ones do.
+"""
 STAKE = 0.9
 """Part of a bet's capital that is at stake; the rest survives a part that goes against the bet."""
 NUM_RECENT = 5
