@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import cover_images, fit_bank, usual_distances
+from blemish.detectors.bank import LayerBank, cover_images, fit_bank, usual_distances
 from blemish.detectors.coreset import cover_order, covering_radius, select_coreset
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.grid import Grid
@@ -22,7 +22,7 @@ def embeddings(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, COARSE.places.stop)).astype(np.float32)
 
 
-def make_banks(good: np.ndarray, size: int = 200) -> list:
+def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     places = np.arange(len(good))
     return [
         fit_bank(good, places, layer, cover_images(good, layer, silent), size, 0.5, silent) for layer in (FINE, COARSE)
