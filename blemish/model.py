@@ -77,7 +77,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     calibration: Literal["cross", "split"] | None = None,
-    false_reject: float = 0.01,
+    false_reject: float = 0.05,
     confidence: float = 0.95,
     review_rate: float | None = None,
     product: ProductFacts | None = None,

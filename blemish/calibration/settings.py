@@ -19,7 +19,7 @@ class CalibrationSettings:
     good scores higher than good parts.
     """
 
-    false_reject: float = 0.01
+    false_reject: float = 0.05
     confidence: float = 0.95
     review_rate: float | None = None
     strict: bool = False

@@ -20,7 +20,7 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Bundle to write; by default the bundle itself.")
     ] = None,
-    false_reject: FalseReject = 0.01,
+    false_reject: FalseReject = 0.05,
     confidence: Confidence = 0.95,
     review_rate: Annotated[
         float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")

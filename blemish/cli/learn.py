@@ -42,7 +42,7 @@ def train(
             help="cross: every good image is used, the promise is approximate; split: a part is kept out, it is exact."
         ),
     ] = None,
-    false_reject: FalseReject = 0.01,
+    false_reject: FalseReject = 0.05,
     confidence: Confidence = 0.95,
     review_rate: Annotated[
         float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")

@@ -182,7 +182,7 @@ def _check_count(good: GoodImages, module: Detector) -> None:
     if len(good.sources) < needed:
         raise DataError(
             f"{good.name}: {len(good.sources)} good images, {module.INFO.name} needs at least {needed} "
-            "(20 for a useful threshold, 299 for 1 % false rejects at 95 % confidence)"
+            "(20 for a useful threshold, 59 to promise at most 5 % false rejects at 95 % confidence)"
         )
 
 

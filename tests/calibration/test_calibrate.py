@@ -55,7 +55,7 @@ def test_strict_makes_it_an_error() -> None:
         CalibrationError,
         match=r"209 good images support a false reject rate of 1\.42 % at 95 % confidence, not 1 %, which needs 299",
     ):
-        calibration_of(209, settings=CalibrationSettings(strict=True))
+        calibration_of(209, settings=CalibrationSettings(false_reject=0.01, strict=True))
 
 
 @pytest.mark.parametrize("num_good", [0, 1])
@@ -119,7 +119,7 @@ def test_a_scale_is_a_positive_number(scale: float) -> None:
 
 def test_a_calibration_survives_json() -> None:
     calibration = calibration_of(
-        settings=CalibrationSettings(review_rate=0.05, costs=Costs(50, 1, 0.01)),
+        settings=CalibrationSettings(review_rate=0.1, costs=Costs(50, 1, 0.01)),
         mm_per_px=0.05,
         rules=parse_rules("reject scratches longer than 2 mm, ignore spots"),
         zone=Zone(
@@ -134,14 +134,14 @@ def test_a_calibration_survives_json() -> None:
 def test_other_wishes_give_new_thresholds_and_keep_the_rest() -> None:
     old = calibration_of(mm_per_px=0.05, rules=parse_rules("ignore spots"))
     old = dataclasses.replace(old, regions=dataclasses.replace(old.regions, min_area_px2=7))
-    new = recalibrate(old, CalibrationSettings(false_reject=0.05))
+    new = recalibrate(old, CalibrationSettings(false_reject=0.1))
     assert new.image_threshold < old.image_threshold
     assert (new.rules, new.mm_per_px, new.regions.min_area_px2) == (old.rules, 0.05, 7)
     assert recalibrate(new, CalibrationSettings()) == old
 
 
 def test_a_review_band_needs_enough_images() -> None:
-    calibration = calibration_of(30, settings=CalibrationSettings(review_rate=0.05))
+    calibration = calibration_of(30, settings=CalibrationSettings(false_reject=0.01, review_rate=0.05))
     assert calibration.review_threshold == calibration.image_threshold
     assert any("no part is put up for review" in sentence for sentence in explain(calibration))
 
@@ -157,7 +157,7 @@ def test_costs_choose_the_threshold_and_its_promise_pays_for_the_choice() -> Non
 
 
 def test_escapes_that_cost_everything_reject_everything() -> None:
-    settings = CalibrationSettings(costs=Costs(escape=1e9, reject=1, defect_rate=0.5), review_rate=0.05)
+    settings = CalibrationSettings(costs=Costs(escape=1e9, reject=1, defect_rate=0.5), review_rate=0.1)
     calibration = calibration_of(20, settings=settings, defective_scores=[0.001])
     assert (SCORES[:20] > calibration.image_threshold).all()
     assert calibration.promise.rate == 1

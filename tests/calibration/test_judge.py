@@ -88,7 +88,7 @@ def test_display_scores_keep_the_order_and_their_range(good: list[float], first:
 
 
 def test_display_scores_of_the_usual_places() -> None:
-    calibration = dataclasses.replace(calibration_of(np.linspace(0, 10, 101)))
+    calibration = dataclasses.replace(calibration_of(np.linspace(0, 10, 101), false_reject=0.01))
     assert display_score(5, calibration) == 25
     assert display_score(0, calibration) == 0
     assert display_score(15, calibration) == pytest.approx(50 + 50 / 3)
