@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,11 +25,14 @@ def compare(
     size: Annotated[int, typer.Option(help="Shorter side of the input in pixels.")] = 256,
     backbone: BackboneName = DEFAULT_BACKBONE,
     workers: Annotated[int, typer.Option(min=0, help="Fits at once; 0: one for every two cores.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where learned weights are trained.")
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""
-    from blemish.outputs.study import write_study
-    from blemish.workflow.compare import make_study, plan_study, run_study
+    from blemish.outputs.study import write_data_pages, write_study
+    from blemish.workflow.compare import describe_data, make_study, plan_study, run_study
     from blemish.workflow.executor import LocalExecutor
 
     tasks = plan_study(
@@ -40,10 +43,14 @@ def compare(
         seeds=range(seeds),
         size=size,
         backbone=backbone,
+        device=device,
     )
     with progress_bars() as progress:
+        summaries = describe_data(tasks, progress)
+        for path in write_data_pages(summaries, output).values():
+            say(f"the data, before any training: {path.resolve()}")
         outcome = run_study(tasks, LocalExecutor(workers), progress)
-        page = write_study(make_study(tasks, outcome, progress), output)
+        page = write_study(make_study(tasks, outcome, summaries, progress), output)
     for task, error in outcome.failures:
         say(f"failed: {task.detector} on {task.data.name}: {error}")
     if json:

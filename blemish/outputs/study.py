@@ -79,9 +79,7 @@ def write_study(study: Study, folder: Path) -> Path:
     folder = Path(folder)
     tables = category_tables(study.rows)
     average = average_table(tables)
-    pages = {summary.name: f"data-{_slug(summary.name)}.html" for summary in study.summaries}
-    for summary in study.summaries:
-        write_file(folder / pages[summary.name], data_page(summary).encode("utf-8"))
+    pages = {name: path.name for name, path in write_data_pages(study.summaries, folder).items()}
     write_file(folder / "study.csv", rows_csv(study.rows).encode("utf-8"))
     write_file(folder / "averages.csv", table_csv([*tables, average]).encode("utf-8"))
     write_file(folder / "tables.tex", _latex_tables(tables, average).encode("utf-8"))
@@ -94,6 +92,14 @@ def write_study(study: Study, folder: Path) -> Path:
     text = json.dumps(json_value(content), indent=1, ensure_ascii=False, allow_nan=False)
     write_file(folder / "study.json", text.encode("utf-8"))
     return write_file(folder / "index.html", study_page(study, pages).encode("utf-8"))
+
+
+def write_data_pages(summaries: Sequence[CategorySummary], folder: Path) -> dict[str, Path]:
+    """The page `data-<category>.html` in `folder` of each category: something to look at before any training."""
+    return {
+        summary.name: write_file(Path(folder) / f"data-{_slug(summary.name)}.html", data_page(summary).encode("utf-8"))
+        for summary in summaries
+    }
 
 
 def study_page(study: Study, data_pages: Mapping[str, str] | None = None) -> str:

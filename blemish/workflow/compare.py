@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from blemish.bundle.write import write_bundle
 from blemish.data.decode import read_image, read_mask
 from blemish.data.index import DatasetIndex, list_categories, open_dataset
 from blemish.data.resize import resize_mask
-from blemish.errors import DataError
+from blemish.errors import DataError, SettingsError
 from blemish.files import write_file
 from blemish.inspection.inspector import Inspector
 from blemish.outputs.describe import CategorySummary, summarize_category
@@ -30,6 +33,7 @@ from blemish.workflow.evaluate import evaluate
 from blemish.workflow.executor import Executor
 from blemish.workflow.settings import make_settings, settings_json
 from blemish.workflow.train import train
+from blemish.workflow.training import training_context
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class StudyTask:
     size: int = 256
     backbone: str = DEFAULT_BACKBONE
     folder: Path = Path("study")
+    device: str = "auto"
 
     @property
     def key(self) -> str:
@@ -61,11 +66,24 @@ class StudyTask:
 
     @property
     def bundle_path(self) -> Path:
-        return self.folder / "bundles" / f"{self.data.name}-{self.detector}-{self.key}.blemish"
+        return self.folder / "bundles" / f"{self._name}.blemish"
 
     @property
     def result_path(self) -> Path:
-        return self.folder / "results" / f"{self.data.name}-{self.detector}-{self.key}.json"
+        return self.folder / "results" / f"{self._name}.json"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """Where a training that was stopped goes on from; gone when the task is finished."""
+        return self.folder / "checkpoints" / self._name
+
+    @property
+    def is_finished(self) -> bool:
+        return self.result_path.exists() and self.bundle_path.exists()
+
+    @property
+    def _name(self) -> str:
+        return f"{self.data.name}-{self.detector}-{self.key}"
 
 
 @dataclass(frozen=True)
@@ -86,49 +104,57 @@ def plan_study(
     seeds: Sequence[int] = (0,),
     size: int = 256,
     backbone: str = DEFAULT_BACKBONE,
+    device: str = "auto",
 ) -> tuple[StudyTask, ...]:
     """All tasks of a study; a data folder may hold one category or several. Raises before any work is done."""
     categories = [category for place in data for category in list_categories(place)]
     if not categories:
         raise DataError(f"{', '.join(map(str, data))}: no data set found; see docs/data.md for the layouts")
+    _check_names(categories)
     chosen = {}
     for detector in detectors:
         info = load_detector(detector).INFO
         checked = make_settings(info, (settings or {}).get(detector, {}))
         chosen[detector] = settings_json(info, checked)
     prints = {category: open_dataset(category).fingerprint for category in categories}
-    return tuple(
-        StudyTask(category, prints[category], detector, chosen[detector], seed, size, backbone, folder)
+    tasks = tuple(
+        StudyTask(category, prints[category], detector, chosen[detector], seed, size, backbone, folder, device)
         for category in categories
         for detector in detectors
         for seed in seeds
     )
+    for task in {task.detector: task for task in tasks}.values():
+        _training(task)
+    return tasks
 
 
 def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress = silent) -> StudyOutcome:
     """The rows of all tasks: finished ones are read, the others run; a failed one is reported, not fatal."""
-    waiting = [task for task in tasks if not task.result_path.exists()]
+    waiting = [task for task in tasks if not task.is_finished]
     failures = []
-    for number, (task, outcome) in enumerate(executor.run(run_task, waiting), start=1):
+    run = functools.partial(run_task, progress=progress) if executor.shares_process else run_task
+    for number, (task, outcome) in enumerate(executor.run(run, waiting), start=1):
         if isinstance(outcome, BaseException):
             failures.append((task, f"{type(outcome).__name__}: {outcome}"))
         progress("running the study", number, len(waiting))
-    rows = tuple(json.loads(task.result_path.read_bytes()) for task in tasks if task.result_path.exists())
+    rows = tuple(json.loads(task.result_path.read_bytes()) for task in tasks if task.is_finished)
     return StudyOutcome(rows, tuple(failures), len(waiting) - len(failures))
 
 
-def run_task(task: StudyTask) -> str:
+def run_task(task: StudyTask, progress: Progress = silent) -> str:
     """Fits, judges, and writes bundle and result of a task; the key of the result."""
-    bundle = train(
-        task.data,
-        detector=task.detector,
-        backbone=task.backbone,
-        size=task.size,
-        settings=task.settings,
-        seed=task.seed,
-    )
+    with _training(task):
+        bundle = train(
+            task.data,
+            detector=task.detector,
+            backbone=task.backbone,
+            size=task.size,
+            settings=task.settings,
+            seed=task.seed,
+            progress=progress,
+        )
     path = write_bundle(bundle, task.bundle_path)
-    evaluation = evaluate(Inspector(bundle), task.data)
+    evaluation = evaluate(Inspector(bundle), task.data, progress=progress)
     row = {
         "key": task.key,
         "category": task.data.name,
@@ -141,16 +167,35 @@ def run_task(task: StudyTask) -> str:
     }
     # The result is written last: a task counts as finished when all of it is there.
     write_file(task.result_path, json.dumps(row, sort_keys=True, allow_nan=False).encode())
+    shutil.rmtree(task.checkpoints_path, ignore_errors=True)
     return task.key
 
 
-def make_study(tasks: Sequence[StudyTask], outcome: StudyOutcome, progress: Progress = silent) -> Study:
+def describe_data(tasks: Sequence[StudyTask], progress: Progress = silent) -> tuple[CategorySummary, ...]:
+    """What each category's images are like; every image is read once."""
+    places = list(dict.fromkeys(task.data for task in tasks))
+    summaries = []
+    for number, place in enumerate(places, start=1):
+        summaries.append(_describe(open_dataset(place)))
+        progress("looking at the data", number, len(places))
+    return tuple(summaries)
+
+
+def make_study(
+    tasks: Sequence[StudyTask],
+    outcome: StudyOutcome,
+    summaries: Sequence[CategorySummary] = (),
+    progress: Progress = silent,
+) -> Study:
     """What the page shows: the rows, the same test parts under each detector, and what each category is like."""
     categories = {task.data: open_dataset(task.data) for task in tasks}
     parts: list[ComparedPart] = []
     for number, (data, index) in enumerate(categories.items(), start=1):
-        models = {task.detector: task for task in tasks if task.data == data and task.result_path.exists()}
-        inspectors = {detector: Inspector(read_bundle(task.bundle_path)) for detector, task in models.items()}
+        finished: dict[str, StudyTask] = {}
+        for task in tasks:
+            if task.data == data and task.is_finished:
+                finished.setdefault(task.detector, task)  # of several seeds the first
+        inspectors = {detector: Inspector(read_bundle(task.bundle_path)) for detector, task in finished.items()}
         for place in choose_parts(index.test):
             item = index.test[place]
             image = read_image(item.path)
@@ -168,14 +213,33 @@ def make_study(tasks: Sequence[StudyTask], outcome: StudyOutcome, progress: Prog
     return Study(
         rows=outcome.rows,
         parts=tuple(parts),
-        summaries=tuple(describe_index(index) for index in categories.values()),
+        summaries=tuple(summaries),
         failures=tuple(f"{task.detector} on {task.data.name}: {error}" for task, error in outcome.failures),
     )
 
 
-def describe_index(index: DatasetIndex) -> CategorySummary:
-    """What a category's images are like; every image is read once."""
+def _check_names(categories: Sequence[Path]) -> None:
+    """Tables tell categories apart by the names of their folders."""
+    first: dict[str, Path] = {}
+    for category in categories:
+        other = first.setdefault(category.name, category)
+        if other is not category:
+            raise SettingsError(
+                f"two data sets are called {category.name}: {other} and {category}; "
+                "give each once, and rename the folder of one if they differ"
+            )
 
+
+def _training(task: StudyTask) -> AbstractContextManager[Any]:
+    """Checkpoints of a detector with learned weights lie in the study's folder, so that a stopped one goes on."""
+    if not load_detector(task.detector).INFO.needs_torch:
+        return nullcontext()
+    return training_context(
+        task.detector, checkpoints=task.checkpoints_path, resume=True, device=task.device, log="none"
+    )
+
+
+def _describe(index: DatasetIndex) -> CategorySummary:
     def read() -> Iterator[tuple[ImageItem, Image, Mask | None]]:
         for item in index.items:
             yield item, read_image(item.path), read_mask(item.mask_path) if item.mask_path else None

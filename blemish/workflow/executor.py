@@ -13,7 +13,13 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Where tasks run. Tasks, results and the function must be plain enough to be sent to another process."""
+    """Where tasks run: in this process, which can watch them, or elsewhere.
+
+    Then tasks, results and the function must be plain enough to be sent to another process.
+    """
+
+    @property
+    def shares_process(self) -> bool: ...
 
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -30,10 +36,14 @@ class LocalExecutor:
     def __init__(self, num_workers: int = 0) -> None:
         self.num_workers = num_workers or max(1, (os.cpu_count() or 1) // 2)
 
+    @property
+    def shares_process(self) -> bool:
+        return self.num_workers == 1
+
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | BaseException]]:
-        if self.num_workers == 1:
+        if self.shares_process:
             for task in tasks:
                 try:
                     yield task, function(task)
@@ -42,8 +52,16 @@ class LocalExecutor:
             return
         # Started anew rather than forked: the engines' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.num_workers, mp_context=context) as pool:
+        threads = max(1, (os.cpu_count() or 1) // self.num_workers)
+        with ProcessPoolExecutor(
+            self.num_workers, mp_context=context, initializer=_limit_threads, initargs=(threads,)
+        ) as pool:
             futures = {pool.submit(function, task): task for task in tasks}
             for future in as_completed(futures):
                 fault = future.exception()
                 yield futures[future], future.result() if fault is None else fault
+
+
+def _limit_threads(threads: int) -> None:
+    """Read by the libraries when they are first imported, which is after this."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -20,6 +20,8 @@ def training_context(
                 f"{detector} has no training to resume, log or place on a device; leave these options out"
             )
         return nullcontext()
-    from blemish.learned.run import TrainingRun, training_run
+    from blemish.learned.run import TrainingRun, resolve_device, training_run
 
-    return training_run(TrainingRun(folder=checkpoints, resume=resume, device=device, logger=log))  # type: ignore[arg-type]
+    run = TrainingRun(folder=checkpoints, resume=resume, device=device, logger=log)  # type: ignore[arg-type]
+    resolve_device(run.device)  # a device that is not there is said before any image is read
+    return training_run(run)
