@@ -11,6 +11,8 @@ BlemishError                 everything below; the command line prints it as one
 ├── MetricError              a metric that is not defined for the given labels or maps
 ├── TrainingError            a training run that cannot go on
 └── OutputError              a place that cannot be written to
+
+EngineWarning                an engine failed to load and another one runs in its place
 """
 
 from __future__ import annotations
@@ -58,3 +60,7 @@ class TrainingError(BlemishError):
 
 class OutputError(BlemishError):
     """A place that cannot be written to."""
+
+
+class EngineWarning(UserWarning):
+    """An engine failed to load and another one runs in its place."""

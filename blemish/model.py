@@ -13,6 +13,7 @@ from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
+from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A bundle with the verbs of the main job: inspect, evaluate, save."""
+    """A bundle with the verbs of the main job: inspect, evaluate, save; run by `engine` with `threads`, see `load`."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
         self.bundle = bundle
+        self.engine = engine
+        self.threads = threads
 
     @property
     def calibration(self) -> Calibration:
@@ -34,9 +37,15 @@ class Model:
 
     @cached_property
     def inspector(self) -> Inspector:
-        from blemish.inspection.inspector import Inspector
+        return self.make_inspector()
 
-        return Inspector(self.bundle)
+    def make_inspector(self, *, watch_drift: bool = False) -> Inspector:
+        """A new inspector of the bundle, run by the engine of this model."""
+        from blemish.inspection.inspector import Inspector
+        from blemish.workflow.engines import resolve_engine
+
+        engine = resolve_engine(self.bundle, self.engine, threads=self.threads)
+        return Inspector(self.bundle, engine=engine, threads=self.threads, watch_drift=watch_drift)
 
     def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
         """The verdict on an image file, or on an array (gray or RGB; uint8, uint16, or float in 0 to 1)."""
@@ -115,6 +124,10 @@ def train(
     )
 
 
-def load(path: str | Path) -> Model:
-    """The model in a bundle file. Raises BundleError where the file is damaged, altered, hostile or too new."""
-    return Model(read_bundle(Path(path)))
+def load(path: str | Path, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Model:
+    """The model in a bundle file. Raises BundleError where the file is damaged, altered, hostile or too new.
+
+    `engine` is what runs its graph, "auto" the fastest one that gives the same verdicts on this machine; an engine that
+    fails to load is replaced by the default one with an `EngineWarning`. `threads` 0 uses all physical cores.
+    """
+    return Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say
-from blemish.cli.options import BundleFile, Json, parse_hw
+from blemish.cli.options import BundleFile, EngineName, Json, Threads, parse_hw
 from blemish.errors import SettingsError
 
 HEADLINES = (
@@ -40,6 +40,8 @@ def evaluate(
     map_size: Annotated[
         str | None, typer.Option(help="Score maps at this size, HEIGHTxWIDTH, in place of that of the masks.")
     ] = None,
+    engine: EngineName = "onnxruntime",
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Measure a bundle (or saved maps) on labelled test images; with -o, write a report page."""
@@ -58,7 +60,9 @@ def evaluate(
         elif bundle is None or data is None:
             raise SettingsError("give a bundle and a data set: blemish evaluate part.blemish DATA")
         else:
-            evaluation = model.load(bundle).evaluate(data, report=report, map_hw=map_hw, progress=progress)
+            evaluation = model.load(bundle, engine=engine, threads=threads).evaluate(
+                data, report=report, map_hw=map_hw, progress=progress
+            )
     metrics = evaluation.metrics
     if json:
         print_json({**metrics, "report": None if report is None else str(report / "index.html")})
@@ -103,19 +107,20 @@ def inspect(
         Path | None,
         typer.Option(help="File that keeps the drift watch between runs; with -o it is drift.json there."),
     ] = None,
+    engine: EngineName = "onnxruntime",
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
     from blemish.calibration.lot import judge_lot, lot_sentence
-    from blemish.inspection.inspector import Inspector
     from blemish.outputs.sinks import verdict_json
     from blemish.workflow.inspect import collect_images, inspect_files, open_sinks
     from blemish.workflow.watch import Watch
 
     paths = collect_images(images)
-    made = model.load(bundle)
-    inspector = Inspector(made.bundle, watch_drift=True)
+    made = model.load(bundle, engine=engine, threads=threads)
+    inspector = made.make_inspector(watch_drift=True)
     watch_file = watch or (None if output is None else output / "drift.json")
     drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()

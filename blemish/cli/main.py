@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, study
 from blemish.cli.console import say
-from blemish.errors import BlemishError
+from blemish.errors import BlemishError, EngineWarning
 
 EXIT_REJECT, EXIT_USER, EXIT_FAULT = 1, 2, 3
 
@@ -56,7 +57,10 @@ def callback(
 def main() -> None:
     """Runs the command; exit status 0 done, 1 a reject was met, 2 the user must act, 3 a fault of ours."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", EngineWarning)
+            warnings.showwarning = _say_warning
+            app()
     except BlemishError as error:
         say(f"blemish: {error}")
         sys.exit(EXIT_USER)
@@ -72,6 +76,11 @@ def main() -> None:
             "set BLEMISH_TRACEBACK=1 to see where, and please report it"
         )
         sys.exit(EXIT_FAULT)
+
+
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line for people, without the place in the source that Python's own form names."""
+    say(f"blemish: {message}")
 
 
 if __name__ == "__main__":

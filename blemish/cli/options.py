@@ -28,6 +28,15 @@ SettingTexts = Annotated[
 Seed = Annotated[int, typer.Option(help="Same data, settings and seed give the same graph.")]
 FalseReject = Annotated[float, typer.Option(help="Wanted share of good parts that are rejected.")]
 Confidence = Annotated[float, typer.Option(help="Confidence of the promise about that share.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What runs the graph: onnxruntime, openvino, openvino-bf16, onnxruntime-cuda, onnxruntime-directml, "
+        "onnxruntime-coreml, or auto for the fastest one with equal verdicts.",
+    ),
+]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="Threads of the engine; 0: all physical cores.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
 ZoneFile = Annotated[

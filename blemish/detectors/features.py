@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input
-from blemish.runtime.session import GraphRunner
+from blemish.runtime.onnx_runner import GraphRunner
 from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
 
 BATCH_IMAGES = 8

@@ -19,18 +19,22 @@ from blemish.inspection.reduction import reduce_map
 from blemish.inspection.regions import find_regions
 from blemish.inspection.rules import apply_rules
 from blemish.inspection.zones import check_zone, zone_mask
-from blemish.runtime.session import Session
+from blemish.runtime.engines import DEFAULT_ENGINE
+from blemish.runtime.session import open_session
 from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
 
 
 class Inspector:
     """Turns images into verdicts with one bundle; safe to use from several threads.
 
-    `threads` 0 lets the engine use all physical cores. With `watch_drift` each verdict carries the numbers that a
+    `engine` runs the graph (where it fails to load, the default one does: see `open_session`); `threads` 0 lets it use
+    all physical cores. With `watch_drift` each verdict carries the numbers that a
     `DriftMonitor` takes.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0, watch_drift: bool = False) -> None:
+    def __init__(
+        self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0, watch_drift: bool = False
+    ) -> None:
         if bundle.manifest.resize_rule != RESIZE_RULE:
             raise BundleError(
                 f"the bundle resizes by the rule '{bundle.manifest.resize_rule}', this version knows '{RESIZE_RULE}'; "
@@ -38,7 +42,7 @@ class Inspector:
             )
         self.bundle = bundle
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
-        self.session = Session(bundle.graph, threads=threads)
+        self.session = open_session(bundle.graph, engine=engine, threads=threads)
 
     def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
         """The verdict on an image file or array (see `as_image` for the arrays taken).

@@ -1,53 +1,27 @@
-"""Runs a graph: uint8 images in, predictions out."""
+"""Runs a detector's graph: uint8 images in, predictions out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 
-from blemish.errors import EngineError
+from blemish.errors import EngineError, EngineWarning
+from blemish.runtime.engines import DEFAULT_ENGINE, open_runner
 from blemish.schema import Image, Prediction
 
 
-class GraphRunner:
-    """Any ONNX graph, run by ONNX Runtime on the CPU; safe to use from several threads.
-
-    `threads` 0 lets the runtime use all physical cores.
-    """
-
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime raises classes of its own that share no base
-            raise EngineError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
-        self.input_names = tuple(value.name for value in self._session.get_inputs())
-        self.output_names = tuple(value.name for value in self._session.get_outputs())
-        self.input_shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """All outputs by name. Raises EngineError."""
-        try:
-            values = self._session.run(None, dict(inputs))
-        except Exception as error:  # as above
-            raise EngineError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from error
-        return dict(zip(self.output_names, values, strict=True))
-
-
 class Session:
-    """A detector's graph, ready to run.
+    """A detector's graph, ready to run by one engine; safe to use from several threads.
 
-    `input_hw` is the size that images must have.
+    `input_hw` is the size that images must have, `engine` what runs the graph. `threads` 0 lets the engine use all
+    physical cores. Raises EngineError where the engine cannot load the graph.
     """
 
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        self._runner = GraphRunner(graph, threads=threads)
+    def __init__(self, graph: bytes, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
+        self.engine = engine
+        self._runner = open_runner(graph, engine=engine, threads=threads)
         if self._runner.input_names != ("image",) or not {"anomaly_map", "anomaly_score"} <= set(
             self._runner.output_names
         ):
@@ -71,3 +45,18 @@ class Session:
             )
             for index in range(len(batch))
         ]
+
+
+def open_session(graph: bytes, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Session:
+    """The graph run by `engine`, or by the default one where that fails to load: then an EngineWarning says so.
+
+    A station keeps judging after an update has broken the faster engine. Raises EngineError where both fail.
+    """
+    try:
+        return Session(graph, engine=engine, threads=threads)
+    except EngineError as error:
+        if engine == DEFAULT_ENGINE:
+            raise
+        session = Session(graph, threads=threads)
+        warnings.warn(f"{engine} is not used: {error}; {DEFAULT_ENGINE} runs instead", EngineWarning, stacklevel=2)
+        return session

@@ -35,7 +35,8 @@ from blemish.errors import BlemishError, DataError, SettingsError
 from blemish.inspection.reduction import reduce_map
 from blemish.model import load, train
 from blemish.registry import load_detector
-from blemish.runtime.session import GraphRunner, Session
+from blemish.runtime.onnx_runner import GraphRunner
+from blemish.runtime.session import Session
 from blemish.schema import Backbone, Fit, Image, ImageItem, Prediction, Progress, silent
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_product, write_png
 from blemish.workflow.settings import describe_settings, make_settings, settings_json

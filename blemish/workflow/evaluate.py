@@ -76,7 +76,7 @@ def evaluate(
     shown = _gallery(items, verdicts)
     return Evaluation(
         metrics=metrics,
-        model=model_facts(inspector.bundle),
+        model={**model_facts(inspector.bundle), "engine": inspector.session.engine},
         data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items)),
         results=tuple(_result(*found) for found in zip(items, verdicts, errors, strict=True)),
         pictures=tuple(_picture(inspector, index, items[place]) for place in shown),

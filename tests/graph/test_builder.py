@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from blemish.graph.builder import OPSET, GraphBuilder
-from blemish.runtime.session import GraphRunner
+from blemish.runtime.onnx_runner import GraphRunner
 
 
 def make_part(opset: int = OPSET) -> onnx.ModelProto:

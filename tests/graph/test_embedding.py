@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter
 
 from blemish.errors import BackboneError
 from blemish.graph.embedding import build_embedding, build_pixel_embedding, embedding_grid
-from blemish.runtime.session import GraphRunner
+from blemish.runtime.onnx_runner import GraphRunner
 from blemish.schema import Backbone, Layer
 from blemish.testing.tiny import TinyProduct
 

@@ -22,7 +22,7 @@ from blemish.graph.gaussian import mahalanobis
 from blemish.graph.grid import Grid, cell_grid, interpolation_matrix, resample, smoothing_matrix
 from blemish.graph.neighbor import nearest_distance
 from blemish.graph.pixels import image_input, scale_pixels
-from blemish.runtime.session import GraphRunner
+from blemish.runtime.onnx_runner import GraphRunner
 from blemish.schema import Reduction
 
 Array = NDArray[Any]

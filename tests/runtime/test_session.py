@@ -10,7 +10,8 @@ import pytest
 from blemish.errors import EngineError
 from blemish.graph.builder import GraphBuilder
 from blemish.model import Model
-from blemish.runtime.session import GraphRunner, Session
+from blemish.runtime.onnx_runner import GraphRunner
+from blemish.runtime.session import Session
 from blemish.testing.tiny import FakeSession, TinyProduct
 
 

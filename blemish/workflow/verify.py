@@ -1,0 +1,194 @@
+"""Do all engines of this machine say the same of a bundle, and how fast is each?"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from blemish.bundle.bundle import Bundle
+from blemish.data.decode import read_image
+from blemish.data.resize import resize_image
+from blemish.data.synthetic import make_defect
+from blemish.errors import BundleError, EngineError
+from blemish.inspection.inspector import judge_prediction
+from blemish.runtime.engines import DEFAULT_ENGINE, engine_names
+from blemish.runtime.session import Session
+from blemish.schema import Image, Prediction, Progress, Verdict, silent
+
+MAX_IMAGES = 200
+"""Images looked at where a folder holds more: every so-many-th of them."""
+TOLERANCE = 0.01
+"""Largest difference of scores between engines that count as equal, as a share of the calibration's display spread."""
+NUM_RANDOM = 8
+TIMED_RUNS = 20
+TIMED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class CheckImages:
+    """Images at the input size to compare engines on, and where they come from, as a sentence."""
+
+    images: tuple[Image, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class EngineCheck:
+    """What an engine said of the check images, beside the default engine.
+
+    Differences are the largest over all images, raw; `spread` is the calibration's `display_spread`, the raw distance
+    from the usual good part to the threshold. `error` says why an engine could not run; the numbers mean nothing then.
+    """
+
+    engine: str
+    milliseconds: float
+    map_difference: float
+    score_difference: float
+    num_flips: int
+    num_images: int
+    spread: float
+    error: str = ""
+
+    @property
+    def relative_difference(self) -> float:
+        """The largest difference of scores as a share of the distance from the usual good part to the threshold."""
+        return self.score_difference / self.spread
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether no verdict changed and no score moved by more than `TOLERANCE`."""
+        return not self.error and self.num_flips == 0 and self.relative_difference <= TOLERANCE
+
+
+def check_images(bundle: Bundle, paths: Sequence[Path] = ()) -> CheckImages:
+    """The images of the files given, or else those that the bundle keeps, or else random ones.
+
+    To good images kept in the bundle copies with painted defects are added, so that there is something to reject.
+    """
+    input_hw = bundle.manifest.input_hw
+    if paths:
+        step = -(-len(paths) // MAX_IMAGES)
+        images = tuple(resize_image(read_image(path), input_hw) for path in paths[::step])
+        return CheckImages(images, f"{len(images)} of {len(paths)} images given")
+    if bundle.samples:
+        good = [_decode_sample(sample) for sample in bundle.samples]
+        rng = np.random.default_rng(0)
+        painted = [make_defect(image, rng)[0] for image in good]
+        return CheckImages(
+            (*good, *painted),
+            f"{len(good)} good images kept in the bundle and copies of them with painted defects; give a folder of "
+            "your own images for a sharper check",
+        )
+    return CheckImages(
+        random_images(input_hw, NUM_RANDOM),
+        f"{NUM_RANDOM} random pictures, since the bundle keeps no images: they show that the engines compute alike, "
+        "but little of verdicts; give a folder of your own images",
+    )
+
+
+def random_images(hw: tuple[int, int], count: int) -> tuple[Image, ...]:
+    """Smooth random pictures, the same ones each time."""
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(count):
+        coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        images.append(np.asarray(cv2.resize(coarse, hw[::-1], interpolation=cv2.INTER_CUBIC), np.uint8))
+    return tuple(images)
+
+
+def verify(
+    bundle: Bundle,
+    checked: CheckImages,
+    *,
+    engines: Sequence[str] | None = None,
+    threads: int = 0,
+    progress: Progress = silent,
+) -> tuple[EngineCheck, ...]:
+    """One row for each engine, or for each one named; the default engine comes first.
+
+    Raises EngineError where the default engine cannot run the graph.
+    """
+    others = [name for name in engines or engine_names() if name != DEFAULT_ENGINE]
+    reference: list[tuple[Prediction, Verdict]] = []
+    rows = []
+    for number, engine in enumerate([DEFAULT_ENGINE, *others], start=1):
+        try:
+            session = Session(bundle.graph, engine=engine, threads=threads)
+            found = judge_images(bundle, session, checked.images)
+            milliseconds = time_session(session, checked.images)
+        except EngineError as error:
+            if engine == DEFAULT_ENGINE:
+                raise
+            rows.append(EngineCheck(engine, 0.0, 0.0, 0.0, 0, 0, bundle.calibration.display_spread, str(error)))
+            continue
+        reference = reference or found
+        rows.append(compare(engine, found, reference, milliseconds, bundle.calibration.display_spread))
+        progress("comparing engines", number, len(others) + 1)
+    return tuple(rows)
+
+
+def compare(
+    engine: str,
+    found: Sequence[tuple[Prediction, Verdict]],
+    reference: Sequence[tuple[Prediction, Verdict]],
+    milliseconds: float,
+    spread: float,
+) -> EngineCheck:
+    """The row of an engine from what it and the reference said of the same images."""
+    pairs = list(zip(found, reference, strict=True))
+    return EngineCheck(
+        engine,
+        milliseconds,
+        max(float(np.abs(mine.anomaly_map - theirs.anomaly_map).max()) for (mine, _), (theirs, _) in pairs),
+        max(abs(mine.score - theirs.score) for (_, mine), (_, theirs) in pairs),
+        sum(mine.decision != theirs.decision for (_, mine), (_, theirs) in pairs),
+        len(pairs),
+        spread,
+    )
+
+
+def judge_images(bundle: Bundle, session: Session, images: Sequence[Image]) -> list[tuple[Prediction, Verdict]]:
+    """What a session says of images at the input size, and the verdicts on them."""
+    return [_judged(bundle, session, image) for image in images]
+
+
+def time_session(session: Session, images: Sequence[Image]) -> float:
+    """Median milliseconds of one image at a time, after two runs that do not count."""
+    for image in images[:2]:
+        session.predict([image])
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < 3 or (len(times) < TIMED_RUNS and time.perf_counter() - start < TIMED_SECONDS):
+        before = time.perf_counter()
+        session.predict([images[len(times) % len(images)]])
+        times.append((time.perf_counter() - before) * 1000)
+    return statistics.median(times)
+
+
+def _judged(bundle: Bundle, session: Session, image: Image) -> tuple[Prediction, Verdict]:
+    [prediction] = session.predict([image])
+    zone = bundle.calibration.zone
+    # A zone drawn as a mask fits images of the size it was drawn on; here they were brought to the input size.
+    drawn_hw = zone.mask.image_hw if zone is not None and zone.mask is not None else session.input_hw
+    verdict = judge_prediction(
+        prediction,
+        bundle.calibration,
+        bundle.manifest.reduction,
+        image_hw=drawn_hw,
+        name="",
+        bundle_id=bundle.bundle_id,
+    )
+    return prediction, verdict
+
+
+def _decode_sample(sample: bytes) -> Image:
+    pixels = cv2.imdecode(np.frombuffer(sample, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise BundleError("an image kept in the bundle is not a PNG file; train anew")
+    return np.ascontiguousarray(np.asarray(pixels, np.uint8)[..., ::-1])
