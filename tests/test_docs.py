@@ -31,7 +31,8 @@ def load_tool(name: str) -> ModuleType:
     return module
 
 
-def test_made_pages_are_up_to_date() -> None:
+def test_made_pages_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
     for path, text in load_tool("update_docs").pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run `make docs`"
 

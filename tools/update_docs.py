@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code and from results: the command line page and the README's table.
+"""Writes what is made from the code and from results: two pages, and the tables in the README and the documentation.
 
 python tools/update_docs.py          writes them
 python tools/update_docs.py --check  exit status 1 where one is out of date
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
+
+from result_tables import with_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
@@ -29,8 +30,6 @@ COMMANDS = (
     "data list",
     "data fetch",
 )
-RESULTS = ROOT / "benchmarks" / "results" / "accuracy_default.json"
-BEGIN, END = "<!-- begin: measured -->", "<!-- end: measured -->"
 
 
 def command_line_page() -> str:
@@ -78,35 +77,15 @@ def detectors_page() -> str:
     return "\n".join(parts)
 
 
-def measured_table() -> str:
-    """The README's table of measured numbers, from the results file."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    lines = [
-        "| data | image AUROC | pixel AUROC | AUPRO(0.3) | fit and calibration | bundle | a verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in results["rows"]:
-        lines.append(
-            f"| {row['name']} | {row['image_auroc']:.3f} | {row['pixel_auroc']:.3f} | {row['aupro_30']:.3f} "
-            f"| {row['fit_seconds']:.0f} s | {row['bundle_bytes'] / 1e6:.1f} MB | {row['milliseconds']:.1f} ms |"
-        )
-    lines.append(f"\nMeasured {results['date']} at commit {results['commit']} on {results['machine']}.")
-    return "\n".join(lines)
-
-
-def with_table(readme: str) -> str:
-    """The README with its table renewed."""
-    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{measured_table()}\n{END}", readme, flags=re.S)
-
-
 def pages() -> dict[Path, str]:
-    """Each made page and what it should hold."""
+    """Each made page, and each page with tables of results, and what it should hold."""
     found = {
         ROOT / "docs" / "command-line.md": command_line_page(),
         ROOT / "docs" / "detectors.md": detectors_page(),
     }
-    if RESULTS.exists():
-        found[ROOT / "README.md"] = with_table((ROOT / "README.md").read_text(encoding="utf-8"))
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        if path not in found:
+            found[path] = with_tables(path.read_text(encoding="utf-8"), ROOT / "benchmarks" / "results")
     return found
 
 

@@ -1,0 +1,108 @@
+"""The tables of measured numbers in the README and the documentation, from the files in benchmarks/results.
+
+A page says where a table stands by two comments, `<!-- begin: NAME -->` and `<!-- end: NAME -->`, with a name of
+`TABLES`; what stands between them is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+Results = Mapping[str, Any]
+
+
+def with_tables(page: str, results: Path) -> str:
+    """The page with each of its tables made again from the results."""
+    for name, (file, table) in TABLES.items():
+        begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+        if begin in page:
+            text = table(json.loads((results / file).read_text(encoding="utf-8")))
+            made = f"{begin}\n{text}\n{end}"
+            page = re.sub(f"{begin}.*{end}", lambda _, made=made: made, page, flags=re.S)  # type: ignore[misc]
+    return page
+
+
+def default_accuracy(results: Results) -> str:
+    return table(
+        "data, image AUROC, pixel AUROC, AUPRO(0.3), fit and calibration, bundle, a verdict",
+        [
+            (
+                row["name"],
+                *(f"{row[name]:.3f}" for name in ("image_auroc", "pixel_auroc", "aupro_30")),
+                f"{row['fit_seconds']:.0f} s",
+                f"{row['bundle_bytes'] / 1e6:.1f} MB",
+                f"{row['milliseconds']:.1f} ms",
+            )
+            for row in results["rows"]
+        ],
+        f"Measured {results['date']} at commit {results['commit']} on {results['machine']}.",
+    )
+
+
+def promises(results: Results) -> str:
+    return table(
+        "data, detector, method, wanted, good images, promised, rejected, its 95 % limits, chance, "
+        "drift watch, escapes",
+        [
+            (
+                *(row["data"], row["detector"], row["method"], percent(row["wanted"]), str(row["good"])),
+                percent(row["promised"]),
+                f"{row['rejected']} of {row['test_good']}",
+                " to ".join(percent(limit) for limit in row["limits"]),
+                f"{row['chance']:.2g}",
+                row["drift"],
+                percent(row["escape_rate"]),
+            )
+            for row in results["rows"]
+        ],
+        f"Measured {results['date']} at commit {results['commit']} on {results['machine']}.",
+    )
+
+
+def learned(results: Results) -> str:
+    dates = sorted({row["date"] for row in results["rows"]})
+    return table(
+        "data, detector, image AUROC (95 %), AUPRO(0.3), pixel AUROC, balanced accuracy, MSE and PSNR, parameters, "
+        "fit, a verdict",
+        [
+            (
+                row["data"],
+                row["run"],
+                f"{row['image_auroc']:.3f} [{', '.join(f'{limit:.3f}' for limit in row['image_auroc_interval'])}]",
+                *(f"{row[name]:.3f}" for name in ("aupro_30", "pixel_auroc", "balanced_accuracy")),
+                f"{row['mse']:.4f}, {row['psnr']:.1f} dB" if "mse" in row else "-",
+                f"{row['num_parameters'] / 1e6:.1f} M" if row.get("num_parameters") else "-",
+                f"{row['fit_seconds'] / 60:.1f} min",
+                f"{row['milliseconds']:.1f} ms",
+            )
+            for row in sorted(results["rows"], key=lambda row: (row["data"], -row["image_auroc"]))
+        ],
+        f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {results['machine']}; "
+        "the commit of each row stands in the results file.",
+    )
+
+
+def table(head: str, rows: Sequence[Sequence[str]], measured: str) -> str:
+    """A Markdown table and the line that says where its numbers come from."""
+    names = head.split(", ")
+    lines = (names, ["---"] * len(names), *rows)
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", measured])
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
+    {
+        "measured": ("accuracy_default.json", default_accuracy),
+        "promises": ("promise_on_data.json", promises),
+        "learned": ("learned.json", learned),
+    }
+)
+"""The name of a table, the results file it is made from, and how."""
