@@ -68,8 +68,9 @@ class Model:
         evaluation = evaluate(self.inspector, data, map_hw=map_hw, progress=progress)
         if report is not None:
             from blemish.outputs.report import write_report
+            from blemish.workflow.augmented import augmented_samples
 
-            write_report(evaluation, Path(report), self.calibration)
+            write_report(evaluation, Path(report), self.calibration, augmented=augmented_samples(self.bundle))
         return evaluation
 
     def save(self, path: str | Path) -> Path:

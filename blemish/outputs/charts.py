@@ -34,7 +34,7 @@ class Axis:
     def label(self, value: float) -> str:
         """A tick's number with as many digits as the ticks' spacing needs."""
         if self.is_logarithm:
-            return f"{10.0**value:.3g}"
+            return f"{10.0**value:.6g}"
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         return f"{value:,.{digits}f}"

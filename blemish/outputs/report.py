@@ -42,13 +42,13 @@ def write_report(
     folder: Path,
     calibration: Calibration | None = None,
     *,
-    augmented: Sequence[Sequence[Image]] = (),
+    augmented: Sequence[Sequence[tuple[str, Image]]] = (),
 ) -> Path:
     """The page `index.html`, written into `folder` with `evaluation.json` beside it.
 
     The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
-    shows what the threshold promises and whether the test images bear it out. `augmented` has rows of training images,
-    each the original and some augmented forms of it.
+    shows what the threshold promises and whether the test images bear it out. `augmented` has rows of named images:
+    a training image, then augmented forms of it.
     """
     folder = Path(folder)
     page = report_page(evaluation, calibration, augmented=augmented)
@@ -69,7 +69,10 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def report_page(
-    evaluation: Evaluation, calibration: Calibration | None = None, *, augmented: Sequence[Sequence[Image]] = ()
+    evaluation: Evaluation,
+    calibration: Calibration | None = None,
+    *,
+    augmented: Sequence[Sequence[tuple[str, Image]]] = (),
 ) -> str:
     """The report as HTML text; see `write_report`."""
     metrics, results = evaluation.metrics, evaluation.results
@@ -102,7 +105,7 @@ def report_page(
         frame=frame_of(evaluation.pictures),
         groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
         training=training_of(evaluation.model.get("facts") or {}),
-        augmented=[[photo_uri(image, AUGMENTED_SIDE) for image in row] for row in augmented],
+        augmented=[[(name, photo_uri(image, AUGMENTED_SIDE)) for name, image in row] for row in augmented],
         method=_method(evaluation, calibration),
         images=shown,
         images_title=(

@@ -97,12 +97,15 @@ def _curve(
 
 
 def _decades(axis: Axis) -> Axis:
-    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten."""
+    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten, or at round numbers between these."""
     first, last = math.floor(axis.low), math.ceil(axis.high)
     ticks = [math.log10(factor * 10.0**power) for power in range(first, last + 1) for factor in (1, 2, 5)]
     inside = [tick for tick in ticks if axis.low <= tick <= axis.high]
     if len(inside) > 6:
         inside = [tick for tick in inside if abs(tick - round(tick)) < 1e-9]
+    if len(inside) < 2:
+        round_numbers = axis_of([10.0**axis.low, 10.0**axis.high], count=4).ticks
+        inside = [tick for tick in map(math.log10, round_numbers) if axis.low <= tick <= axis.high]
     return Axis(axis.low, axis.high, tuple(inside), is_logarithm=True)
 
 

@@ -180,6 +180,16 @@ def test_losses_are_drawn_on_a_logarithmic_scale_where_they_can_be():
     assert not training_of({"history": below_zero}).curves[0].y.is_logarithm
 
 
+@pytest.mark.parametrize("losses", [(0.044, 0.027), (0.0301, 0.0299), (3e-5, 0.7), (1.0, 1.0), (999.0, 2.0)])
+def test_an_axis_of_losses_has_numbers_whatever_their_range(losses):
+    history = [
+        {"epoch": epoch, "train_loss": loss, "validation_loss": loss} for epoch, loss in enumerate(losses, start=1)
+    ]
+    axis = training_of({"history": history}).curves[0].y
+    assert 2 <= len(axis.ticks) <= 6
+    assert len({axis.label(tick) for tick in axis.ticks}) == len(axis.ticks)
+
+
 def test_a_training_that_broke_off_is_drawn_as_far_as_it_went():
     broken = [*HISTORY, {"epoch": 3, "train_loss": float("nan"), "validation_loss": None, "separation_ratio": None}]
     assert training_of({"history": broken}).words == "2 epochs"
