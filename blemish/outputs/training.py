@@ -97,7 +97,7 @@ def _curve(
 
 
 def _decades(axis: Axis) -> Axis:
-    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten, or at round numbers between these."""
+    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten or round numbers between these."""
     first, last = math.floor(axis.low), math.ceil(axis.high)
     ticks = [math.log10(factor * 10.0**power) for power in range(first, last + 1) for factor in (1, 2, 5)]
     inside = [tick for tick in ticks if axis.low <= tick <= axis.high]
