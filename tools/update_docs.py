@@ -22,6 +22,8 @@ COMMANDS = (
     "inspect",
     "calibrate",
     "compare",
+    "verify",
+    "bench",
     "info",
     "detectors",
     "backbones",

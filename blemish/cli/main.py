@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn, study
+from blemish.cli import data, decide, facts, judge, learn, speed, study
 from blemish.cli.console import say
 from blemish.errors import BlemishError, EngineWarning
 
@@ -31,6 +31,8 @@ for command in (
     judge.inspect,
     decide.calibrate,
     study.compare,
+    speed.verify,
+    speed.bench,
     facts.info,
     facts.detectors,
 ):

@@ -37,7 +37,7 @@ class Engine:
     lacks: Callable[[], str]
 
 
-def _onnx(summary: str, provider: str, package: str) -> Engine:
+def _onnx(summary: str, provider: str, remedy: str) -> Engine:
     def open_runner(graph: bytes, threads: int) -> Runner:
         from blemish.runtime.onnx_runner import GraphRunner
 
@@ -48,7 +48,7 @@ def _onnx(summary: str, provider: str, package: str) -> Engine:
 
         if provider in available_providers():
             return ""
-        return f"this ONNX Runtime has no {provider}: install the package {package} in place of onnxruntime"
+        return f"this ONNX Runtime has no {provider}: {remedy}"
 
     return Engine(summary, open_runner, lacks)
 
@@ -70,10 +70,16 @@ def _openvino(summary: str, precision: Any) -> Engine:
 
 
 ENGINES: Mapping[str, Engine] = {
-    DEFAULT_ENGINE: _onnx("ONNX Runtime on the CPU, f32", "CPUExecutionProvider", "onnxruntime"),
-    "onnxruntime-cuda": _onnx("ONNX Runtime on an NVIDIA GPU", "CUDAExecutionProvider", "onnxruntime-gpu"),
-    "onnxruntime-directml": _onnx("ONNX Runtime on a Windows GPU", "DmlExecutionProvider", "onnxruntime-directml"),
-    "onnxruntime-coreml": _onnx("ONNX Runtime on an Apple chip", "CoreMLExecutionProvider", "onnxruntime for macOS"),
+    DEFAULT_ENGINE: _onnx("ONNX Runtime on the CPU, f32", "CPUExecutionProvider", "install onnxruntime anew"),
+    "onnxruntime-cuda": _onnx(
+        "ONNX Runtime on an NVIDIA GPU", "CUDAExecutionProvider", "install onnxruntime-gpu in its place"
+    ),
+    "onnxruntime-directml": _onnx(
+        "ONNX Runtime on a Windows GPU", "DmlExecutionProvider", "install onnxruntime-directml in its place"
+    ),
+    "onnxruntime-coreml": _onnx(
+        "ONNX Runtime on an Apple chip", "CoreMLExecutionProvider", "it comes with onnxruntime on macOS alone"
+    ),
     "openvino": _openvino("OpenVINO on the CPU, f32", "f32"),
     "openvino-bf16": _openvino("OpenVINO on the CPU, bf16: faster, less precise", "bf16"),
 }

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from blemish.bundle.bundle import Bundle
-from blemish.errors import OutputError
+from blemish.errors import OutputError, SettingsError
 from blemish.files import write_file
-from blemish.runtime.engines import AUTO, DEFAULT_ENGINE, available_engines, check_engine
+from blemish.runtime.engines import AUTO, DEFAULT_ENGINE, available_engines, check_engine, engine_names
 from blemish.schema import Progress, silent
 from blemish.workflow.verify import EngineCheck, check_images, verify
 
@@ -32,6 +32,14 @@ def resolve_engine(bundle: Bundle, engine: str, *, threads: int = 0, progress: P
     if check_engine(engine) == AUTO:
         return choose_engine(bundle, threads=threads, progress=progress)
     return engine
+
+
+def check_engines(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The engines named, None where none is. Raises SettingsError for an unknown name, "auto" among them."""
+    for name in names or ():
+        if name not in engine_names():
+            raise SettingsError(f"no engine is called '{name}'; there are {', '.join(engine_names())}")
+    return tuple(dict.fromkeys(names)) if names else None
 
 
 def choose_engine(bundle: Bundle, *, threads: int = 0, progress: Progress = silent) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from blemish.schema import DEFECTIVE, Backbone, Fit, HeldOut, Image, Progress, s
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import ProductFacts, calibrate_held_out, run_graph, short_hashes
 from blemish.workflow.defects import fit_with, labelled_defects
+from blemish.workflow.memory import peak_memory_mb
 from blemish.workflow.settings import make_settings, settings_json
 
 NUM_FOLDS = 5
@@ -131,7 +131,7 @@ def train(
         facts={
             **fit.facts,
             "fit_seconds": round(seconds, 3),
-            "peak_memory_mb": _peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
             "notes": [*good.notes, *fit.facts.get("notes", [])],
@@ -221,16 +221,6 @@ def _fit(
     part = images.subset(kept)
     fit = fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
     return fit, run_graph(fit.graph, images.subset(held), progress), held, "split"
-
-
-def _peak_memory_mb() -> float | None:
-    """The most memory this process has had so far; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:

@@ -82,13 +82,11 @@ def check_images(bundle: Bundle, paths: Sequence[Path] = ()) -> CheckImages:
         painted = [make_defect(image, rng)[0] for image in good]
         return CheckImages(
             (*good, *painted),
-            f"{len(good)} good images kept in the bundle and copies of them with painted defects; give a folder of "
-            "your own images for a sharper check",
+            f"{len(good)} good images kept in the bundle and copies of them with painted defects",
         )
     return CheckImages(
         random_images(input_hw, NUM_RANDOM),
-        f"{NUM_RANDOM} random pictures, since the bundle keeps no images: they show that the engines compute alike, "
-        "but little of verdicts; give a folder of your own images",
+        f"{NUM_RANDOM} random pictures, since the bundle keeps no images; they tell little of verdicts",
     )
 
 

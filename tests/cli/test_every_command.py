@@ -71,6 +71,8 @@ def arguments(
         ("inspect",): [bundle, product_folder / "test" / "good" / "000.png"],
         ("calibrate",): [bundle, "--false-reject", "0.2"],
         ("compare",): [product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study"],
+        ("verify",): [bundle, "--engine", "onnxruntime"],
+        ("bench",): [bundle, "--engine", "onnxruntime", "--seconds", "0.1"],
         ("info",): [bundle],
         ("detectors",): [],
         ("backbones",): [],

@@ -110,7 +110,7 @@ def test_an_unknown_engine_is_named_with_those_there_are(model: Model) -> None:
 
 def test_what_an_engine_lacks_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blemish.runtime.onnx_runner.onnxruntime.get_available_providers", list)
-    assert "install the package onnxruntime-gpu" in what_lacks("onnxruntime-cuda")
+    assert "install onnxruntime-gpu in its place" in what_lacks("onnxruntime-cuda")
 
 
 def test_a_broken_installation_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,131 @@
+"""Commands about engines and speed: verify, bench."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.options import BundleFile, Json, Threads
+
+Engines = Annotated[
+    list[str] | None, typer.Option("--engine", help="An engine to look at; may be given many times. By default all.")
+]
+
+
+def verify(
+    bundle: BundleFile,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Images or folders to compare on; without any, those kept in the bundle."),
+    ] = None,
+    engines: Engines = None,
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Compare the engines of this machine on one bundle: largest differences, changed verdicts, speed."""
+    from blemish import model
+    from blemish.workflow.engines import check_engines
+    from blemish.workflow.inspect import collect_images
+    from blemish.workflow.verify import TOLERANCE, check_images
+    from blemish.workflow.verify import verify as verify_engines
+
+    wanted = check_engines(engines)
+    made = model.load(bundle).bundle
+    with progress_bars() as progress:
+        checked = check_images(made, collect_images(images) if images else ())
+        rows = verify_engines(made, checked, engines=wanted, threads=threads, progress=progress)
+    if json:
+        extra = [{"relative_difference": row.relative_difference, "is_equal": row.is_equal} for row in rows]
+        print_json(
+            {
+                "bundle_id": made.bundle_id,
+                "images": checked.source,
+                "tolerance": TOLERANCE,
+                "engines": [{**asdict(row), **more} for row, more in zip(rows, extra, strict=True)],
+            }
+        )
+        return
+    say(f"Compared on {checked.source}.")
+    ran = [row for row in rows if not row.error]
+    table = [("engine", "median ms", "map differs by", "score differs by", "changed verdicts", "")]
+    for row in ran:
+        share = f"{row.score_difference:.2g} ({row.relative_difference:.2%})"
+        changed = f"{row.num_flips} of {row.num_images}"
+        verdict = "reference" if row is ran[0] else "equal" if row.is_equal else "NOT equal"
+        table.append((row.engine, f"{row.milliseconds:.1f}", f"{row.map_difference:.2g}", share, changed, verdict))
+    print_table(table)
+    for row in rows:
+        if row.error:
+            say(f"{row.engine}: {row.error}")
+    say(
+        "Differences are the largest ones. Shares are of the distance from the usual good part to the threshold; equal "
+        f"means that no verdict changed and no score by more than {TOLERANCE:.0%} of that."
+    )
+
+
+def bench(
+    bundle: BundleFile,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Images or folders to measure with; without any, those kept in the bundle."),
+    ] = None,
+    engines: Engines = None,
+    threads: Threads = 0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Time for the latency of each engine, and for its throughput.")
+    ] = 5.0,
+    json: Json = False,
+) -> None:
+    """Measure a bundle on this machine, by engine: cold start, latency, throughput, memory."""
+    from blemish import model
+    from blemish.workflow.bench import bench as bench_engines
+    from blemish.workflow.bench import write_check_images
+    from blemish.workflow.engines import check_engines
+    from blemish.workflow.inspect import collect_images
+
+    wanted = check_engines(engines)
+    made = model.load(bundle).bundle
+    with progress_bars() as progress, tempfile.TemporaryDirectory() as scratch:
+        if folder:
+            paths: Sequence[Path] = collect_images(folder)
+            source = f"{len(paths)} images given"
+        else:
+            paths, source = write_check_images(made, Path(scratch))
+        rows = bench_engines(bundle, paths, engines=wanted, threads=threads, seconds=seconds, progress=progress)
+    if json:
+        print_json({"bundle_id": made.bundle_id, "images": source, "engines": [asdict(row) for row in rows]})
+        return
+    say(f"Measured with {source}.")
+    table: list[tuple[str, ...]] = [("engine", "cold start", "p50", "p90", "p99", "images/s", "memory")]
+    for row in rows:
+        if not row.error:
+            times = [f"{value:.1f} ms" for value in (row.p50_ms, row.p90_ms, row.p99_ms)]
+            memory = "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f} MB"
+            table.append(
+                (row.engine, f"{row.cold_start_seconds:.2f} s", *times, f"{row.images_per_second:.1f}", memory)
+            )
+    print_table(table)
+    for row in rows:
+        if row.error:
+            say(f"{row.engine}: {row.error}")
+    say(
+        "Cold start: from the start of a process to its first verdict. p50, p90, p99: from a decoded image to its "
+        "verdict. Images/s: from files to verdicts."
+    )
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of text as columns on standard output; the first row is the heading, the first column is left-aligned."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            text.ljust(width) if not place else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
