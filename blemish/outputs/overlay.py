@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,10 @@ from blemish.schema import AnomalyMap, Calibration, Decision, Image, Mask, Regio
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.
 _STOPS = np.array([(64, 16, 110), (158, 32, 110), (224, 68, 56), (249, 148, 30), (252, 232, 150)], dtype=np.float64)
 _MAX_OPACITY = 0.62
+_NUM_LEVELS = 1024
+_BAND_ROWS = 512
+OVERLAY_PIXELS = 16_000_000
+"""Overlays of larger images are drawn at a whole fraction of their size."""
 _HALO = (16, 18, 22)
 _REGION_COLOR = (255, 255, 255)
 _MASK_COLOR = (34, 211, 238)
@@ -44,34 +50,74 @@ def color_map(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> NDArray[np
     low, threshold = scale
     span = 2.0 * max(threshold - low, np.finfo(np.float32).tiny)
     level = np.clip((np.nan_to_num(anomaly_map.astype(np.float64), nan=low) - low) / span, 0.0, 1.0)
-    position = level * (len(_STOPS) - 1)
-    grid = np.arange(len(_STOPS))
-    rgba = np.empty((*anomaly_map.shape, 4), dtype=np.uint8)
-    for channel in range(3):
-        rgba[..., channel] = np.rint(np.interp(position, grid, _STOPS[:, channel]))
-    rgba[..., 3] = np.rint(level * _MAX_OPACITY * 255.0)
-    return rgba
+    return _LEVEL_COLORS[np.rint(level * (_NUM_LEVELS - 1)).astype(np.intp)]
+
+
+def _level_colors() -> NDArray[np.uint8]:
+    """RGBA of each level from nothing to the most."""
+    level = np.linspace(0.0, 1.0, _NUM_LEVELS)
+    colors = [np.interp(level * (len(_STOPS) - 1), np.arange(len(_STOPS)), channel) for channel in _STOPS.T]
+    return np.rint(np.stack([*colors, level * _MAX_OPACITY * 255.0], axis=1)).astype(np.uint8)
+
+
+_LEVEL_COLORS = _level_colors()
 
 
 def blend_map(image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float]) -> Image:
     """The image with its anomaly map in color over it (see `color_map` for `scale`)."""
     height, width = image.shape[:2]
-    resized = cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    full = np.asarray(resized, dtype=np.float32)
-    rgba = color_map(full, scale)
-    opacity = rgba[..., 3:].astype(np.float32) / 255.0
-    blended: Image = np.rint(image * (1.0 - opacity) + rgba[..., :3] * opacity).astype(np.uint8)
+    full = np.asarray(cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
+    blended: Image = image.copy()
+    for top in range(0, height, _BAND_ROWS):  # what is computed between takes many times the memory of the image
+        band = full[top : top + _BAND_ROWS]
+        if not (band > scale[0]).any():
+            continue
+        rgba = color_map(band, scale).astype(np.uint16)
+        opacity = rgba[..., 3:]
+        mixed = blended[top : top + _BAND_ROWS] * (255 - opacity) + rgba[..., :3] * opacity
+        blended[top : top + _BAND_ROWS] = (mixed + 127) // 255
     return blended
 
 
 def draw_overlay(image: Image, verdict: Verdict, scale: tuple[float, float]) -> Image:
     """A new picture of the image's size: anomaly map in color, contours of the regions, decision badge.
 
-    `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`).
+    `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`). An image
+    of more than `OVERLAY_PIXELS` is drawn smaller.
     """
+    image, verdict = shrink_picture(image, verdict, OVERLAY_PIXELS)
     picture = blend_map(image, verdict.anomaly_map, scale)
     picture = draw_regions(picture, verdict.regions)
     return _draw_badge(picture, verdict)
+
+
+def shrink_picture(image: Image, verdict: Verdict, max_pixels: int) -> tuple[Image, Verdict]:
+    """The image at the smallest whole fraction of its size that has at most `max_pixels`, and its verdict in these.
+
+    Everything in pixels is in those of the smaller image then; millimetres stay.
+    """
+    height, width = image.shape[:2]
+    divisor = math.ceil(math.sqrt(height * width / max_pixels))
+    if divisor <= 1:
+        return image, verdict
+    hw = max(1, height // divisor), max(1, width // divisor)
+    across, down = hw[1] / width, hw[0] / height
+    regions = tuple(_scale_region(region, across, down) for region in verdict.regions)
+    small = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return small, dataclasses.replace(verdict, regions=regions, image_hw=hw)
+
+
+def _scale_region(region: Region, across: float, down: float) -> Region:
+    x, y, width, height = region.box
+    return dataclasses.replace(
+        region,
+        box=(int(x * across), int(y * down), math.ceil(width * across), math.ceil(height * down)),
+        contour=tuple((int(x * across), int(y * down)) for x, y in region.contour),
+        area_px=region.area_px * across * down,
+        centroid=(region.centroid[0] * across, region.centroid[1] * down),
+        peak=(int(region.peak[0] * across), int(region.peak[1] * down)),
+        length_px=region.length_px * math.sqrt(across * down),
+    )
 
 
 def draw_regions(image: Image, regions: tuple[Region, ...]) -> Image:

@@ -18,6 +18,7 @@ from blemish.outputs.overlay import (
     draw_overlay,
     draw_regions,
     map_scale,
+    shrink_picture,
     write_png,
 )
 
@@ -138,3 +139,38 @@ def test_a_png_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path)
     with pytest.raises(OutputError, match="cannot be made"):
         write_png(tmp_path / "file" / "a.png", gray_image())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.png"]
+
+
+def test_a_large_image_is_drawn_at_a_fraction_of_its_size(verdict_of, region_of, monkeypatch):
+    monkeypatch.setattr("blemish.outputs.overlay.OVERLAY_PIXELS", 240 * 320 // 4)
+    image = gray_image()
+    verdict = verdict_of(score=9.0, regions=(region_of((200, 100, 60, 40)),), anomaly_map=constant_map(0.0))
+    picture = draw_overlay(image, verdict, SCALE)
+    assert picture.shape == (120, 160, 3)
+    changed = (picture[40:] != 128).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min() + 40, columns.min()) == (pytest.approx(50, abs=3), pytest.approx(100, abs=3))
+    assert (rows.max() + 40, columns.max()) == (pytest.approx(70, abs=3), pytest.approx(130, abs=3))
+
+
+def test_a_small_image_is_left_as_it_is(verdict_of):
+    image, verdict = gray_image(), verdict_of(score=9.0)
+    assert shrink_picture(image, verdict, image.shape[0] * image.shape[1]) == (image, verdict)
+
+
+def test_a_shrunk_picture_counts_in_its_own_pixels(verdict_of, region_of):
+    region = region_of((200, 100, 60, 40))
+    small, verdict = shrink_picture(gray_image(), verdict_of(score=9.0, regions=(region,)), 240 * 320 // 4)
+    assert verdict.image_hw == small.shape[:2] == (120, 160)
+    [shrunk] = verdict.regions
+    assert shrunk.box == (100, 50, 30, 20)
+    assert shrunk.area_px == region.area_px / 4
+    assert shrunk.length_px == region.length_px / 2
+    assert shrunk.area_mm2 == region.area_mm2
+
+
+def test_blending_is_a_weighted_mean(verdict_of):
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    rgba = color_map(constant_map(6.0), SCALE)[0, 0].astype(float)
+    expected = image + (rgba[:3] - image) * rgba[3] / 255
+    assert np.abs(blend_map(image, constant_map(6.0), SCALE) - expected).max() <= 0.51
