@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from blemish.errors import OutputError
@@ -20,7 +21,7 @@ def make_folder(folder: Path) -> Path:
 def write_file(path: Path, content: bytes) -> Path:
     """`path`, now holding `content`; a reader meets the old file or the new one, never a half of it."""
     make_folder(path.parent)
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         try:
             beside.write_bytes(content)

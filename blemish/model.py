@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
+from blemish.errors import ImageError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
@@ -39,17 +40,48 @@ class Model:
     def inspector(self) -> Inspector:
         return self.make_inspector()
 
-    def make_inspector(self, *, watch_drift: bool = False) -> Inspector:
-        """A new inspector of the bundle, run by the engine of this model."""
+    def make_inspector(self, *, watch_drift: bool = False, num_images: int = 1) -> Inspector:
+        """A new inspector of the bundle, run by the engine of this model.
+
+        One for several images gives each image one thread: together they use the cores best.
+        """
         from blemish.inspection.inspector import Inspector
         from blemish.workflow.engines import resolve_engine
 
-        engine = resolve_engine(self.bundle, self.engine, threads=self.threads)
-        return Inspector(self.bundle, engine=engine, threads=self.threads, watch_drift=watch_drift)
+        threads = self.threads if num_images == 1 else 1
+        engine = resolve_engine(self.bundle, self.engine, threads=threads)
+        return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift)
 
     def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
         """The verdict on an image file, or on an array (gray or RGB; uint8, uint16, or float in 0 to 1)."""
         return self.inspector.inspect(image)
+
+    def inspect_files(
+        self,
+        places: str | Path | Sequence[str | Path],
+        *,
+        output: str | Path | None = None,
+        watch_drift: bool = False,
+        progress: Progress = silent,
+    ) -> Iterator[tuple[Path, Verdict | ImageError]]:
+        """Each image file in and below the places, in order, with its verdict or why it cannot be read.
+
+        All cores work, few images are in memory at a time. With `output`, verdicts and overlays go into that folder;
+        what could not be written there is raised as OutputError when all verdicts were given.
+        """
+        from blemish.workflow.inspect import VerdictFolder, collect_images, inspect_files
+
+        named = [places] if isinstance(places, (str, Path)) else places
+        folder = None if output is None else Path(output)
+        paths = collect_images([Path(place) for place in named], folder)
+        inspector = self.make_inspector(watch_drift=watch_drift, num_images=len(paths))
+        if folder is None:
+            yield from inspect_files(inspector, paths, num_threads=self.threads, progress=progress)
+            return
+        with VerdictFolder(folder, self.calibration) as kept:
+            yield from inspect_files(inspector, paths, kept, num_threads=self.threads, progress=progress)
+        if kept.faults:
+            raise kept.faults[0]
 
     def evaluate(
         self,

@@ -10,7 +10,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from blemish.schema import Progress as ProgressFunction
 from blemish.schema import silent
@@ -31,14 +41,28 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+class RateColumn(ProgressColumn):
+    """Steps per second, as `12.3/s`."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
 @contextmanager
 def progress_bars() -> Iterator[ProgressFunction]:
-    """A progress function that draws bars with the remaining time, or nothing where no person watches."""
+    """A progress function that draws bars with speed and remaining time, or nothing where no person watches."""
     console = stderr()
     if not console.is_terminal:
         yield silent
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 

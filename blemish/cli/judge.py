@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import BundleFile, EngineName, Json, Threads, parse_hw
-from blemish.errors import SettingsError
+from blemish.errors import OutputError, SettingsError
 
 HEADLINES = (
     "image_auroc",
@@ -115,21 +116,28 @@ def inspect(
     from blemish import model
     from blemish.calibration.lot import judge_lot, lot_sentence
     from blemish.outputs.sinks import verdict_json
-    from blemish.workflow.inspect import collect_images, inspect_files, open_sinks
+    from blemish.workflow.inspect import VerdictFolder, collect_images, inspect_files
     from blemish.workflow.watch import Watch
 
-    paths = collect_images(images)
+    paths = collect_images(images, output)
     made = model.load(bundle, engine=engine, threads=threads)
-    inspector = made.make_inspector(watch_drift=True)
+    inspector = made.make_inspector(watch_drift=True, num_images=len(paths))
     watch_file = watch or (None if output is None else output / "drift.json")
     drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()
     judged: list[tuple[dict[str, Any], float]] = []
     failed = 0
+    faults: list[OutputError] = []
+    start = time.perf_counter()
     try:
         with progress_bars() as progress, ExitStack() as stack:
-            sinks = open_sinks(output, made.calibration, stack) if output is not None else ()
-            for path, outcome in inspect_files(inspector, paths, sinks, progress):
+            folder = None
+            if output is not None:
+                folder = stack.enter_context(VerdictFolder(output, made.calibration, say))
+                faults = folder.faults
+            for path, outcome in inspect_files(
+                inspector, paths, folder, num_threads=threads, progress=progress, tell=say
+            ):
                 if isinstance(outcome, Exception):
                     failed += 1
                     say(f"blemish: {outcome}")
@@ -139,7 +147,8 @@ def inspect(
                 if drift is not None:
                     drift.update(outcome)
                 decisions[outcome.decision] += 1
-                judged.append((verdict_json(outcome), outcome.p_value))
+                if lot:
+                    judged.append((verdict_json(outcome), outcome.p_value))
                 if json and not lot:
                     print_json(verdict_json(outcome))
                 elif not json:
@@ -147,10 +156,19 @@ def inspect(
                     typer.echo(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
     finally:
         if drift is not None:
-            drift.save()
+            try:
+                drift.save()
+            except OutputError as error:
+                faults.append(error)
+                say(f"blemish: {error}")
+    seconds = time.perf_counter() - start
     counts = ", ".join(f"{decisions[name]} {name}" for name in ("accept", "review", "reject") if decisions[name])
-    say(f"{sum(decisions.values())} images: {counts or 'none judged'}" + (f", {failed} unreadable" if failed else ""))
-    if lot and judged:
+    say(
+        f"{sum(decisions.values())} images: {counts or 'none judged'}"
+        + (f", {failed} unreadable" if failed else "")
+        + f"; {len(paths) / seconds:.1f} images per second"
+    )
+    if judged:
         num_good = len(made.calibration.good_scores)
         outcome_of_lot = judge_lot(
             [p_value for _, p_value in judged], num_good=num_good, false_discovery_rate=false_discovery_rate
@@ -163,7 +181,9 @@ def inspect(
                 typer.echo(f"rejected in the lot: {row['path']} (p-value {p_value:.4g})")
     if drift is not None and drift.report().is_void:
         say(drift.report().sentence)
-    if failed:
+    if faults:
+        say(f"blemish: {len(faults)} times an output file could not be written; the verdicts shown here are complete")
+    if failed or faults:
         raise typer.Exit(2)
     if fail_on_reject and decisions["reject"]:
         raise typer.Exit(1)

@@ -32,8 +32,10 @@ MIN_SIDE = 16
 MAX_FILE_BYTES = 2**31 - 1
 """Largest image file; the decoder counts bytes in 32 bits."""
 
+LARGE_PIXELS = 50_000_000
+"""Images of more pixels are decoded one after the other, whatever the number of threads."""
+
 _BAND_ROWS = 1024
-_LARGE_PIXELS = 50_000_000
 _one_large_image = threading.Lock()  # threads that decode ahead shall not fill the memory with large images
 _HEAD_BYTES = 1 << 18  # enough for the header of all but odd files
 
@@ -185,7 +187,7 @@ def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
     elif container.alpha_at is not None:
         data = _drop_alpha_mark(data, container.alpha_at)
     try:
-        with _one_large_image if container.height * container.width > _LARGE_PIXELS else contextlib.nullcontext():
+        with _one_large_image if container.height * container.width > LARGE_PIXELS else contextlib.nullcontext():
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error}); export the image again as PNG") from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input
+from blemish.runtime.memory import BatchRunner
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
 
@@ -85,14 +86,14 @@ def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...
 
 def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embeddings:
     """The embeddings of all images; `embedder` is a graph from `image` to `embedding`."""
-    runner = GraphRunner(embedder)
+    runner = BatchRunner(GraphRunner(embedder))
     embeddings: Embeddings | None = None
     waiting: list[Image] = []
     for number, image in enumerate(images, start=1):
         waiting.append(image)
         if len(waiting) < BATCH_IMAGES and number < len(images):
             continue
-        found = runner.run({"image": np.stack(waiting)})["embedding"]
+        found = runner.run("image", np.stack(waiting))["embedding"]
         if embeddings is None:
             embeddings = np.empty((len(images), *found.shape[1:]), np.float32)
         embeddings[number - len(waiting) : number] = found
@@ -112,10 +113,10 @@ def _held_out(
     maps: dict[int, NDArray[np.float32]] = {}
     for number, fold in enumerate(folds):
         others = np.setdiff1d(np.arange(len(embeddings)), fold)
-        runner = GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:]))
+        runner = BatchRunner(GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:])))
         for start in range(0, len(fold), BATCH_IMAGES):
             places = fold[start : start + BATCH_IMAGES]
-            outputs = runner.run({"embedding": embeddings[places]})
+            outputs = runner.run("embedding", embeddings[places])
             scores.update(zip(places.tolist(), outputs["anomaly_score"], strict=True))
             maps.update(zip(places.tolist(), outputs["anomaly_map"], strict=True))
         progress("scoring held-out good images", number + 1, len(folds))

@@ -50,14 +50,15 @@ def color_map(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> NDArray[np
     low, threshold = scale
     span = 2.0 * max(threshold - low, np.finfo(np.float32).tiny)
     level = np.clip((np.nan_to_num(anomaly_map.astype(np.float64), nan=low) - low) / span, 0.0, 1.0)
-    return _LEVEL_COLORS[np.rint(level * (_NUM_LEVELS - 1)).astype(np.intp)]
+    colors: NDArray[np.uint8] = _LEVEL_COLORS[np.rint(level * (_NUM_LEVELS - 1)).astype(np.intp)]
+    return colors
 
 
 def _level_colors() -> NDArray[np.uint8]:
     """RGBA of each level from nothing to the most."""
     level = np.linspace(0.0, 1.0, _NUM_LEVELS)
     colors = [np.interp(level * (len(_STOPS) - 1), np.arange(len(_STOPS)), channel) for channel in _STOPS.T]
-    return np.rint(np.stack([*colors, level * _MAX_OPACITY * 255.0], axis=1)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack([*colors, level * _MAX_OPACITY * 255.0], axis=1)), np.uint8)
 
 
 _LEVEL_COLORS = _level_colors()
@@ -66,7 +67,9 @@ _LEVEL_COLORS = _level_colors()
 def blend_map(image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float]) -> Image:
     """The image with its anomaly map in color over it (see `color_map` for `scale`)."""
     height, width = image.shape[:2]
-    full = np.asarray(cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
+    full = np.asarray(
+        cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )
     blended: Image = image.copy()
     for top in range(0, height, _BAND_ROWS):  # what is computed between takes many times the memory of the image
         band = full[top : top + _BAND_ROWS]

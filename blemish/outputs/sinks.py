@@ -143,17 +143,17 @@ class OverlaySink:
     def write(self, verdict: Verdict, image: Image | None = None) -> None:
         if image is None:
             raise OutputError(f"{verdict.path}: an overlay needs the image beside the verdict")
-        write_png(self.path_of(verdict), draw_overlay(image, verdict, self._scale))
+        write_png(self.path_of(verdict.path), draw_overlay(image, verdict, self._scale))
 
-    def path_of(self, verdict: Verdict) -> Path:
-        """Where the overlay of this verdict lies."""
-        source = Path(verdict.path)
+    def path_of(self, path: str) -> Path:
+        """Where the overlay of the image at `path` lies; settled when it is first asked for."""
+        source = Path(path)
         parent, stem = _file_name(source.parent.name), _file_name(source.stem) or "image"
         number = 1
         while True:
             relative = Path(parent, f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
             # Compared without case: some file systems keep one file for both.
-            if self._taken.setdefault(str(relative).casefold(), verdict.path) == verdict.path:
+            if self._taken.setdefault(str(relative).casefold(), path) == path:
                 return self._folder / relative
             number += 1
 
@@ -193,7 +193,10 @@ class _LineFile:
     def close(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
-            file.close()
+            try:
+                file.close()
+            except OSError as error:  # lines that were held back
+                raise self._fault(error) from error
 
     def _fault(self, error: OSError) -> OutputError:
         cause = (error.strerror or str(error)).lower()

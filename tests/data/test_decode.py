@@ -330,7 +330,7 @@ def test_the_smallest_image_is_read(tmp_path: Path) -> None:
 
 
 def test_large_images_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_LARGE_PIXELS", 100)
+    monkeypatch.setattr(decode, "LARGE_PIXELS", 100)
     path = saved(tmp_path, SAMPLES["PNG"])
     decode_really = cv2.imdecode
     num_now: list[int] = [0]
