@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "verify",
     "bench",
+    "export",
     "info",
     "detectors",
     "backbones",

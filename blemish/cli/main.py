@@ -33,6 +33,7 @@ for command in (
     study.compare,
     speed.verify,
     speed.bench,
+    speed.export,
     facts.info,
     facts.detectors,
 ):

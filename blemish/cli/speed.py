@@ -1,4 +1,4 @@
-"""Commands about engines and speed: verify, bench."""
+"""Commands about engines and other programs: verify, bench, export."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,13 +41,12 @@ def verify(
         checked = check_images(made, collect_images(images) if images else ())
         rows = verify_engines(made, checked, engines=wanted, threads=threads, progress=progress)
     if json:
-        extra = [{"relative_difference": row.relative_difference, "is_equal": row.is_equal} for row in rows]
         print_json(
             {
                 "bundle_id": made.bundle_id,
                 "images": checked.source,
                 "tolerance": TOLERANCE,
-                "engines": [{**asdict(row), **more} for row, more in zip(rows, extra, strict=True)],
+                "engines": [{**asdict(row), "is_equal": row.is_equal} for row in rows],
             }
         )
         return
@@ -118,6 +117,37 @@ def bench(
         "Cold start: from the start of a process to its first verdict. p50, p90, p99: from a decoded image to its "
         "verdict. Images/s: from files to verdicts."
     )
+
+
+def export(
+    bundle: BundleFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
+    to: Annotated[Literal["onnx", "openvino"], typer.Option(help="Form of the graph.")] = "onnx",
+    json: Json = False,
+) -> None:
+    """Write the graph with all that other programs need to give the same verdicts, and sample programs."""
+    from blemish import model
+    from blemish.workflow.export import export as export_bundle
+
+    done = export_bundle(model.load(bundle).bundle, output, to=to)
+    if json:
+        print_json(
+            {
+                "files": [str(path) for path in done.files],
+                "score_decides": done.score_decides,
+                "num_images": done.check.num_images,
+                "num_flips": done.check.num_flips,
+                "score_difference": done.check.score_difference,
+                "map_difference": done.check.map_difference,
+            }
+        )
+        return
+    say(
+        f"{output}: {len(done.files)} files. On {done.check.num_images} images the exported graph gives the same "
+        f"verdicts; scores differ by {done.check.score_difference:.2g} at most."
+    )
+    if not done.score_decides:
+        say("The bundle has a zone or rules: the score alone does not decide, and the sample programs refuse it.")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

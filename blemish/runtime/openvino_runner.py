@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
+import tempfile
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,13 +19,15 @@ Precision = Literal["f32", "bf16"]
 
 
 class OpenVinoRunner:
-    """Any ONNX graph, run by OpenVINO on the CPU; safe to use from several threads.
+    """A graph run by OpenVINO on the CPU: ONNX, or OpenVINO's own form with its `weights`.
+
+    Safe to use from several threads.
 
     The graph is compiled for one image at a time, which is faster than for any number of them; the form for batches is
     compiled when the first batch comes. `threads` 0 lets OpenVINO use all physical cores.
     """
 
-    def __init__(self, graph: bytes, *, threads: int = 0, precision: Precision = "f32") -> None:
+    def __init__(self, graph: bytes, *, weights: bytes = b"", threads: int = 0, precision: Precision = "f32") -> None:
         self._core = openvino.Core()
         if precision == "bf16" and not cpu_has_bf16(self._core):
             raise EngineError("this CPU does not compute in bf16")
@@ -31,7 +35,7 @@ class OpenVinoRunner:
         if threads:
             self._config["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._model = self._core.read_model(graph, b"")
+            self._model = self._core.read_model(graph, weights)
             self.input_names = tuple(value.any_name for value in self._model.inputs)
             self.output_names = tuple(value.any_name for value in self._model.outputs)
             self.input_shapes: dict[str, tuple[Any, ...]] = {
@@ -79,6 +83,18 @@ class _Requests:
             return {name: np.array(request.get_tensor(name).data) for name in names}
         finally:
             self._idle.put(request)
+
+
+def convert(graph: bytes) -> tuple[bytes, bytes]:
+    """An ONNX graph in OpenVINO's own form: the graph as XML, and its weights in f32. Raises EngineError."""
+    try:
+        model = openvino.Core().read_model(graph, b"")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.xml"
+            openvino.save_model(model, path, compress_to_fp16=False)
+            return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    except Exception as error:  # the engine raises RuntimeError and classes of its own
+        raise EngineError(f"OpenVINO cannot convert the graph: {_first_line(error)}") from error
 
 
 def cpu_has_bf16(core: openvino.Core | None = None) -> bool:

@@ -8,20 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from blemish.errors import EngineError, EngineWarning
-from blemish.runtime.engines import DEFAULT_ENGINE, open_runner
+from blemish.runtime.engines import DEFAULT_ENGINE, Runner, open_runner
 from blemish.schema import Image, Prediction
 
 
 class Session:
     """A detector's graph, ready to run by one engine; safe to use from several threads.
 
-    `input_hw` is the size that images must have, `engine` what runs the graph. `threads` 0 lets the engine use all
-    physical cores. Raises EngineError where the engine cannot load the graph.
+    `graph` is serialized ONNX, or what an engine has loaded already. `input_hw` is the size that images must have,
+    `engine` what runs the graph. `threads` 0 lets the engine use all physical cores. Raises EngineError where the
+    engine cannot load the graph.
     """
 
-    def __init__(self, graph: bytes, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
+    def __init__(self, graph: bytes | Runner, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
         self.engine = engine
-        self._runner = open_runner(graph, engine=engine, threads=threads)
+        self._runner = open_runner(graph, engine=engine, threads=threads) if isinstance(graph, bytes) else graph
         if self._runner.input_names != ("image",) or not {"anomaly_map", "anomaly_score"} <= set(
             self._runner.output_names
         ):

@@ -19,7 +19,7 @@ from blemish.errors import BundleError, EngineError
 from blemish.inspection.inspector import judge_prediction
 from blemish.runtime.engines import DEFAULT_ENGINE, engine_names
 from blemish.runtime.session import Session
-from blemish.schema import Image, Prediction, Progress, Verdict, silent
+from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
 
 MAX_IMAGES = 200
 """Images looked at where a folder holds more: every so-many-th of them."""
@@ -42,23 +42,20 @@ class CheckImages:
 class EngineCheck:
     """What an engine said of the check images, beside the default engine.
 
-    Differences are the largest over all images, raw; `spread` is the calibration's `display_spread`, the raw distance
-    from the usual good part to the threshold. `error` says why an engine could not run; the numbers mean nothing then.
+    Differences are the largest over all images: `map_difference` and `score_difference` raw, `relative_difference` that
+    of the scores as a share of the distance from the usual good part to the threshold. There, scores below that of any
+    good part count as the lowest of these: images that a bundle was fitted on lie at distance zero, where the square
+    root makes the most of rounding. `error` says why an engine could not run; the numbers mean nothing then.
     """
 
     engine: str
-    milliseconds: float
-    map_difference: float
-    score_difference: float
-    num_flips: int
-    num_images: int
-    spread: float
+    milliseconds: float = 0.0
+    map_difference: float = 0.0
+    score_difference: float = 0.0
+    relative_difference: float = 0.0
+    num_flips: int = 0
+    num_images: int = 0
     error: str = ""
-
-    @property
-    def relative_difference(self) -> float:
-        """The largest difference of scores as a share of the distance from the usual good part to the threshold."""
-        return self.score_difference / self.spread
 
     @property
     def is_equal(self) -> bool:
@@ -123,10 +120,10 @@ def verify(
         except EngineError as error:
             if engine == DEFAULT_ENGINE:
                 raise
-            rows.append(EngineCheck(engine, 0.0, 0.0, 0.0, 0, 0, bundle.calibration.display_spread, str(error)))
+            rows.append(EngineCheck(engine, error=str(error)))
             continue
         reference = reference or found
-        rows.append(compare(engine, found, reference, milliseconds, bundle.calibration.display_spread))
+        rows.append(compare(engine, found, reference, bundle.calibration, milliseconds))
         progress("comparing engines", number, len(others) + 1)
     return tuple(rows)
 
@@ -135,19 +132,21 @@ def compare(
     engine: str,
     found: Sequence[tuple[Prediction, Verdict]],
     reference: Sequence[tuple[Prediction, Verdict]],
-    milliseconds: float,
-    spread: float,
+    calibration: Calibration,
+    milliseconds: float = 0.0,
 ) -> EngineCheck:
     """The row of an engine from what it and the reference said of the same images."""
     pairs = list(zip(found, reference, strict=True))
+    scores = np.array([(mine.score, theirs.score) for (_, mine), (_, theirs) in pairs])
+    relevant = np.maximum(scores, calibration.good_scores[0])
     return EngineCheck(
         engine,
         milliseconds,
         max(float(np.abs(mine.anomaly_map - theirs.anomaly_map).max()) for (mine, _), (theirs, _) in pairs),
-        max(abs(mine.score - theirs.score) for (_, mine), (_, theirs) in pairs),
+        float(np.abs(np.diff(scores)).max()),
+        float(np.abs(np.diff(relevant)).max()) / calibration.display_spread,
         sum(mine.decision != theirs.decision for (_, mine), (_, theirs) in pairs),
         len(pairs),
-        spread,
     )
 
 

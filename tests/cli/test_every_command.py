@@ -73,6 +73,7 @@ def arguments(
         ("compare",): [product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study"],
         ("verify",): [bundle, "--engine", "onnxruntime"],
         ("bench",): [bundle, "--engine", "onnxruntime", "--seconds", "0.1"],
+        ("export",): [bundle, "-o", tmp_path / "exported"],
         ("info",): [bundle],
         ("detectors",): [],
         ("backbones",): [],

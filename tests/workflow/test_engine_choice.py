@@ -24,7 +24,7 @@ TWIN = "openvino"
 
 
 def row(engine: str, milliseconds: float, *, score: float = 0.0, flips: int = 0, error: str = "") -> EngineCheck:
-    return EngineCheck(engine, milliseconds, score, score, flips, 8, 1.0, error)
+    return EngineCheck(engine, milliseconds, score, score, score, flips, 8, error)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""Bundle -> a folder that needs nothing of this package: graph, facts, check images, sample programs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from pydantic import TypeAdapter
+
+from blemish import __version__
+from blemish.bundle.bundle import CALIBRATION, Bundle
+from blemish.errors import EngineError
+from blemish.files import write_file
+from blemish.runtime.engines import DEFAULT_ENGINE, what_lacks
+from blemish.runtime.session import Session
+from blemish.schema import Image
+from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images
+
+Form = Literal["onnx", "openvino"]
+EXPORT_VERSION = 1
+MOST_CHECKED = 8
+"""Images written beside the graph, with the verdict on each."""
+PROGRAMS = ("inspect_image.py", "inspect_image.cpp", "InspectImage.cs")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how the written graph compares with the bundle's."""
+
+    files: tuple[Path, ...]
+    check: EngineCheck
+    score_decides: bool
+
+
+def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
+    """`folder`, now holding the graph in the form asked for and all that a program needs to give the same verdicts.
+
+    Raises EngineError, before anything is written, where the exported graph does not say what the bundle's graph says.
+    """
+    graphs = _graph_files(bundle, to)
+    images = check_images(bundle).images
+    reference = judge_images(bundle, Session(bundle.graph), images)
+    session = _open(graphs, to)
+    check = compare(to, judge_images(bundle, session, images), reference, bundle.calibration)
+    if not check.is_equal:
+        raise EngineError(
+            f"nothing was exported: in the form {to} {check.num_flips} of {check.num_images} verdicts differ from the "
+            f"bundle's, and scores by up to {check.relative_difference:.2%} of the distance to the threshold"
+        )
+    # Half of them are good, half are painted: some of both.
+    places = np.unique(np.linspace(0, len(images) - 1, MOST_CHECKED).round().astype(int)).tolist()
+    checks = {f"check/{number}.ppm": place for number, place in enumerate(places)}
+    facts = {
+        **_facts(bundle, next(iter(graphs))),
+        "files_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in graphs.items()},
+        "check": [
+            {
+                "file": name,
+                "score": reference[place][1].score,
+                "decision": reference[place][1].decision,
+            }
+            for name, place in checks.items()
+        ],
+    }
+    samples = importlib.resources.files("blemish") / "samples"
+    contents = {
+        **graphs,
+        **{name: _ppm(images[place]) for name, place in checks.items()},
+        **{name: (samples / name).read_bytes() for name in PROGRAMS},
+        "README.md": _readme((samples / "README.md").read_text(encoding="utf-8"), facts, check),
+        "model.json": json.dumps(facts, indent=1).encode(),
+    }
+    files = tuple(write_file(folder / name, content) for name, content in contents.items())
+    return Exported(files, check, bool(facts["score_decides"]))
+
+
+def _graph_files(bundle: Bundle, to: Form) -> dict[str, bytes]:
+    """The files of the graph, the one to open first."""
+    if to == "onnx":
+        return {"graph.onnx": bundle.graph}
+    lacking = what_lacks("openvino")
+    if lacking:
+        raise EngineError(lacking)
+    from blemish.runtime.openvino_runner import convert
+
+    xml, weights = convert(bundle.graph)
+    return {"graph.xml": xml, "graph.bin": weights}
+
+
+def _open(graphs: Mapping[str, bytes], to: Form) -> Session:
+    if to == "onnx":
+        return Session(graphs["graph.onnx"], engine=DEFAULT_ENGINE)
+    from blemish.runtime.openvino_runner import OpenVinoRunner
+
+    return Session(OpenVinoRunner(graphs["graph.xml"], weights=graphs["graph.bin"]), engine="openvino")
+
+
+def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
+    """`model.json`: flat, one name a line, so that a program can do without a JSON library."""
+    manifest, calibration = bundle.manifest, bundle.calibration
+    decisions = CALIBRATION.dump_python(calibration, mode="json")
+    return {
+        "format_version": EXPORT_VERSION,
+        "bundle_id": bundle.bundle_id,
+        "detector": manifest.detector,
+        "graph": graph,
+        "input_height": manifest.input_hw[0],
+        "input_width": manifest.input_hw[1],
+        "resize_rule": manifest.resize_rule,
+        "image_threshold": calibration.image_threshold,
+        "review_threshold": calibration.review_threshold,
+        "pixel_threshold": calibration.pixel_threshold,
+        "score_decides": calibration.zone is None and not calibration.rules,
+        "mm_per_px": calibration.mm_per_px,
+        "reduction": TypeAdapter(type(manifest.reduction)).dump_python(manifest.reduction, mode="json"),
+        "zone": decisions["zone"],
+        "rules": decisions["rules"],
+    }
+
+
+def _readme(template: str, facts: Mapping[str, Any], check: EngineCheck) -> bytes:
+    limits = (
+        "No zone and no rules are set in this bundle: the score alone decides."
+        if facts["score_decides"]
+        else "**This bundle has a zone or rules** (see `model.json`), so that the score of the graph alone does not "
+        "decide. The three programs refuse it: inspect with the package, or export a bundle without them."
+    )
+    text = template.format(
+        **{name: facts[name] for name in ("detector", "bundle_id", "input_height", "input_width", "resize_rule")},
+        version=__version__,
+        graph_files=" and ".join(f"`{name}`" for name in facts["files_sha256"]),
+        num_check=len(facts["check"]),
+        limits=limits,
+        num_compared=check.num_images,
+        score_difference=check.score_difference,
+        changed=check.num_flips,
+    )
+    return text.encode()
+
+
+def _ppm(image: Image) -> bytes:
+    return bytes(cv2.imencode(".ppm", image[..., ::-1])[1].tobytes())
