@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from blemish.errors import SettingsError
@@ -25,6 +26,9 @@ DETECTORS = {
 }
 """Name -> module. Plug-ins add to it through the entry point group `blemish.detectors`."""
 
+LEARN_PACKAGES = ("torch", "lightning", "safetensors")
+"""What the extra `learn` brings and its detectors import, some of it only once a training begins."""
+
 PLUGIN_GROUP = "blemish.detectors"
 DEFAULT_DETECTOR = "patchcore"
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -45,13 +49,12 @@ def load_detector(name: str) -> Detector:
         module = next((point.value for point in entry_points(group=PLUGIN_GROUP) if point.name == name), None)
     if module is None:
         raise SettingsError(f"no detector is called '{name}'; there are {', '.join(detector_names())}")
-    try:
-        detector: Detector = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if module.startswith("blemish.learned."):
+    if module.startswith("blemish.learned."):
+        missing = [package for package in LEARN_PACKAGES if find_spec(package) is None]
+        if missing:
             raise SettingsError(
-                f"detector '{name}' has learned weights and needs PyTorch ({error.name} is missing): "
+                f"detector '{name}' has learned weights and needs the extra `learn` (missing: {', '.join(missing)}): "
                 'pip install "blemish[learn]"'
-            ) from error
-        raise
+            )
+    detector: Detector = importlib.import_module(module)
     return detector

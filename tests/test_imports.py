@@ -70,7 +70,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "openvino": {"runtime", "samples"},
     "torch": {"learned"},
     "lightning": {"learned"},
-    "kornia": {"learned"},
     "safetensors": {"learned"},
     "timm": {"learned"},
     "cv2": {"data", "inspection", "outputs", "workflow", "testing", "samples"},

@@ -61,6 +61,11 @@ def train(
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where learned weights are trained.")
     ] = "auto",
+    num_devices: Annotated[int, typer.Option("--devices", min=1, help="Train on so many of them at once.")] = 1,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Numbers to train with; auto: bfloat16 where the device is fast with it."),
+    ] = "auto",
     log: Annotated[
         Literal["none", "tensorboard", "mlflow"], typer.Option(help="Log the training into the checkpoints folder.")
     ] = "none",
@@ -73,7 +78,15 @@ def train(
     from blemish.workflow.calibrate import product_facts
     from blemish.workflow.training import training_context
 
-    training = training_context(detector, checkpoints=checkpoints, resume=resume, device=device, log=log)
+    training = training_context(
+        detector,
+        checkpoints=checkpoints,
+        resume=resume,
+        device=device,
+        num_devices=num_devices,
+        precision=precision,
+        log=log,
+    )
     with progress_bars() as progress, training:
         made = model.train(
             data,

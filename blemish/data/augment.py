@@ -48,7 +48,7 @@ NONE = Augmentation(brightness=0.0, contrast=0.0, noise=0.0, shift=0.0, zoom=0.0
 
 
 def _parsed(value: Any) -> Any:
-    """The text form as a mapping: `none`, `default`, or pairs such as `rotation=180,flip_horizontal=true`."""
+    """The text form: `none`, `default`, a JSON file, or pairs such as `rotation=180,flip_horizontal=true`."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -56,18 +56,34 @@ def _parsed(value: Any) -> Any:
         return json.loads(text)
     if text in ("none", "default", ""):
         return NONE if text == "none" else Augmentation()
+    if text.endswith(".json"):
+        return _read(Path(text))
     pairs = [part.partition("=") for part in text.split(",")]
     return {key.strip(): setting.strip() if equals else True for key, equals, setting in pairs}
 
 
 Declared: TypeAlias = Annotated[Augmentation, BeforeValidator(_parsed)]
-"""The type of a setting that holds an `Augmentation`, also given as text: `rotation=180,flip_horizontal`."""
+"""The type of a setting that holds an `Augmentation`, also given as `rotation=180,flip_horizontal` or `part.json`."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The one JSON object in a file; ValueError where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected one JSON object, found {type(value).__name__}")
+    return value
+
 
 _ADAPTER: TypeAdapter[Augmentation] = TypeAdapter(Declared)
 
 
 def parse_augmentation(value: str | dict[str, Any]) -> Augmentation:
-    """The `Augmentation` that a text or mapping declares; what it does not name keeps its default.
+    """The `Augmentation` that a text, a mapping or a product's JSON file declares; the rest keeps its default.
 
     Raises SettingsError, saying which part is wrong.
 
@@ -83,20 +99,6 @@ def parse_augmentation(value: str | dict[str, Any]) -> Augmentation:
         where = ".".join(str(part) for part in first["loc"]) or str(value)
         known = ", ".join(field.name for field in fields(Augmentation))
         raise SettingsError(f"augmentation {where}: {first['msg']}; known are {known}") from error
-
-
-def read_augmentation(path: Path) -> Augmentation:
-    """The `Augmentation` declared in a product's JSON file, one object with the fields of `Augmentation`.
-
-    Raises SettingsError where the file is no such JSON.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise SettingsError(f"{path}: expected one JSON object, found {type(value).__name__}")
-    return parse_augmentation(value)
 
 
 def augment(image: Image, rng: np.random.Generator, augmentation: Augmentation) -> Image:

@@ -82,6 +82,7 @@ def run_loop(
         module.batches = batches
         with (
             _quiet(),
+            _shared_memory(run),
             torch.random.fork_rng(devices=[]),
             torch.backends.cudnn.flags(benchmark=False, deterministic=True),
         ):
@@ -154,9 +155,9 @@ class _Module(lightning.LightningModule):
         self._losses: list[float] = []
         self._started = time.perf_counter()
 
-    def setup(self, stage: str) -> None:
-        if self.trainer.world_size > 1:  # in a process of its own, where the caller's silence does not reach
-            _silence()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _silence()  # sent to a process of its own, where the caller's silence does not reach
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
     def configure_optimizers(self) -> Any:
         groups = self.learner.parameter_groups()
@@ -356,6 +357,18 @@ def _strategy(run: TrainingRun, learner: Learner) -> Any:
     if run.num_devices == 1:
         return "auto"
     return DDPStrategy(start_method="spawn", find_unused_parameters=len(learner.parameter_groups()) > 1)
+
+
+@contextmanager
+def _shared_memory(run: TrainingRun) -> Iterator[None]:
+    """Inside, tensors go to other processes by the names of files: sent twice by descriptor, one stops the start."""
+    before = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    try:
+        if run.num_devices > 1:
+            torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
+        yield
+    finally:
+        torch.multiprocessing.set_sharing_strategy(before)  # type: ignore[no-untyped-call]
 
 
 def _logger(run: TrainingRun, folder: Path, name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 from blemish.errors import MetricError
@@ -40,6 +40,22 @@ def auroc_interval(auroc: float, num_good: int, num_defective: int, confidence: 
         return abs(truth - auroc) <= quantile * deviation
 
     return _edge(is_likely, auroc, 0.0), _edge(is_likely, auroc, 1.0)
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The limits of a median, whatever the distribution: two of the values in order (sign test); None from too few.
+
+    >>> median_interval([5, 3, 8, 1, 9, 2, 7])
+    (1, 9)
+    """
+    ordered, count = sorted(values), len(values)
+    below, chance = -1, 0.0
+    while below + 1 < count:
+        chance += math.comb(count, below + 1) / 2**count
+        if chance > _tail(confidence):
+            break
+        below += 1
+    return None if below < 0 else (ordered[below], ordered[count - 1 - below])
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:

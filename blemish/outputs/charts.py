@@ -58,6 +58,23 @@ def axis_of(values: ArrayLike, *, margin: float = 0.0, count: int = 6) -> Axis:
     return Axis(low, high, tuple(float(f"{number * step:.12g}") for number in range(first, last + 1)))
 
 
+def log_axis(axis: Axis) -> Axis:
+    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten or round numbers between these.
+
+    >>> [f"{10**tick:g}" for tick in log_axis(Axis(-1.0, 0.5, ())).ticks]
+    ['0.1', '0.2', '0.5', '1', '2']
+    """
+    first, last = math.floor(axis.low), math.ceil(axis.high)
+    ticks = [math.log10(factor * 10.0**power) for power in range(first, last + 1) for factor in (1, 2, 5)]
+    inside = [tick for tick in ticks if axis.low <= tick <= axis.high]
+    if len(inside) > 6:
+        inside = [tick for tick in inside if abs(tick - round(tick)) < 1e-9]
+    if len(inside) < 2:
+        round_numbers = axis_of([10.0**axis.low, 10.0**axis.high], count=4).ticks
+        inside = [tick for tick in map(math.log10, round_numbers) if axis.low <= tick <= axis.high]
+    return Axis(axis.low, axis.high, tuple(inside), is_logarithm=True)
+
+
 def line_path(x: Axis, y: Axis, xs: ArrayLike, ys: ArrayLike) -> str:
     """The path through the points, in order; points on a straight line between their neighbors are left out."""
     points = _points(x, y, xs, ys)

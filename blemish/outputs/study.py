@@ -15,7 +15,7 @@ import numpy as np
 from blemish.errors import OutputError
 from blemish.files import write_file
 from blemish.outputs import words
-from blemish.outputs.charts import Axis, Histogram, axis_of, histogram
+from blemish.outputs.charts import Axis, Histogram, axis_of, histogram, log_axis
 from blemish.outputs.describe import TEXTURES, CategorySummary, TypeSummary
 from blemish.outputs.gallery import ComparedPart, mask_outline, photo_uri
 from blemish.outputs.pages import render
@@ -159,10 +159,7 @@ def data_page(summary: CategorySummary) -> str:
     alike = "all of one size" if len(sizes) == 1 else f"of {len(sizes):,} sizes"
     lead = f"{words.plural(summary.num_images, 'image')}, {fitted} to fit on, {alike}."
     logarithms = [np.log10(found.areas) for found in summary.types if found.areas]
-    area_axis = axis_of(np.concatenate(logarithms), margin=0.05, count=4) if logarithms else None
-    if area_axis is not None:
-        first, last = int(np.ceil(area_axis.low)), int(np.floor(area_axis.high))
-        area_axis = Axis(area_axis.low, area_axis.high, tuple(float(power) for power in range(first, last + 1)))
+    area_axis = log_axis(axis_of(np.concatenate(logarithms), margin=0.05, count=4)) if logarithms else None
     return render(
         "data.html",
         summary=summary,

@@ -26,11 +26,14 @@ def study_lead(tables: Sequence[Table], average: Table) -> str:
     names = {line.name for table in tables for line in table.lines if not line.is_trivial}
     sentences = [f"{words.plural(len(names), 'detector')} on {_categories(len(tables))}."]
     if ranked:
-        first = ranked[0]
+        best = ranked[0].cells["image_auroc"].value
+        first = [line.name for line in ranked if line.cells["image_auroc"].value == best]
+        have = "has" if len(first) == 1 else "have"
         mean = "mean " if len(tables) > 1 else ""
-        lead = f"{first.name} has the highest {mean}image AUROC, {words.metric(first.cells['image_auroc'].value)}"
-        if len(ranked) > 1:
-            lead += f"; {ranked[1].name} comes next with {words.metric(ranked[1].cells['image_auroc'].value)}"
+        lead = f"{_listed(first)} {have} the highest {mean}image AUROC, {words.metric(best)}"
+        if len(ranked) > len(first):
+            after = ranked[len(first)]
+            lead += f"; {after.name} comes next with {words.metric(after.cells['image_auroc'].value)}"
         sentences.append(f"{lead}.")
     return " ".join(sentences)
 
@@ -238,6 +241,10 @@ def _ranking_words(ranking: Ranking, num_categories: int) -> str:
         "Detectors that share a letter lie within the critical difference of "
         f"{ranking.critical_difference:.2f} ranks (Nemenyi, 5 %)."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _categories(count: int) -> str:

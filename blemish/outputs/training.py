@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blemish.outputs import words
-from blemish.outputs.charts import Axis, axis_of, line_path
+from blemish.outputs.charts import Axis, axis_of, line_path, log_axis
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,9 @@ def _curve(
     heights = [y for _, _, ys in found for y in ys]
     y = axis_of(heights, margin=0.05, count=4)
     if logarithm:
-        y = _decades(y)
+        y = log_axis(y)
     paths = tuple((label, line_path(x, y, xs, ys)) for label, xs, ys in found)
     return Curve(name, x, y, y_name, paths, summary)
-
-
-def _decades(axis: Axis) -> Axis:
-    """The same axis over logarithms, with ticks at 1, 2 and 5 times powers of ten or round numbers between these."""
-    first, last = math.floor(axis.low), math.ceil(axis.high)
-    ticks = [math.log10(factor * 10.0**power) for power in range(first, last + 1) for factor in (1, 2, 5)]
-    inside = [tick for tick in ticks if axis.low <= tick <= axis.high]
-    if len(inside) > 6:
-        inside = [tick for tick in inside if abs(tick - round(tick)) < 1e-9]
-    if len(inside) < 2:
-        round_numbers = axis_of([10.0**axis.low, 10.0**axis.high], count=4).ticks
-        inside = [tick for tick in map(math.log10, round_numbers) if axis.low <= tick <= axis.high]
-    return Axis(axis.low, axis.high, tuple(inside), is_logarithm=True)
 
 
 def _training_words(facts: Mapping[str, Any], num_epochs: int) -> str:

@@ -234,9 +234,7 @@ def _training(task: StudyTask) -> AbstractContextManager[Any]:
     """Checkpoints of a detector with learned weights lie in the study's folder, so that a stopped one goes on."""
     if not load_detector(task.detector).INFO.needs_torch:
         return nullcontext()
-    return training_context(
-        task.detector, checkpoints=task.checkpoints_path, resume=True, device=task.device, log="none"
-    )
+    return training_context(task.detector, checkpoints=task.checkpoints_path, resume=True, device=task.device)
 
 
 def _describe(index: DatasetIndex) -> CategorySummary:

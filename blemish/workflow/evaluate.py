@@ -20,6 +20,7 @@ from blemish.errors import DataError
 from blemish.inspection.inspector import Inspector
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
+from blemish.metrics.intervals import median_interval
 from blemish.metrics.reconstruction import mse
 from blemish.schema import (
     DEFECTIVE,
@@ -217,6 +218,8 @@ def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: Pi
     labels = np.array([item.label for item in items])
     scores = np.array([verdict.score for verdict in verdicts])
     rejected = np.array([verdict.decision == "reject" for verdict in verdicts])
+    times = [verdict.milliseconds for verdict in verdicts]
+    time_limits = median_interval(times)
     return _merge(
         [
             image_metrics(labels, scores),
@@ -224,7 +227,8 @@ def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: Pi
             operating_point(labels, rejected, [item.defect_type for item in items], scores=scores),
             {
                 "num_review": sum(verdict.decision == "review" for verdict in verdicts),
-                "milliseconds": float(np.median([verdict.milliseconds for verdict in verdicts])),
+                "milliseconds": float(np.median(times)),
+                "intervals": {} if time_limits is None else {"milliseconds": list(time_limits)},
             },
         ]
     )

@@ -11,17 +11,31 @@ from blemish.registry import load_detector
 
 
 def training_context(
-    detector: str, *, checkpoints: Path | None, resume: bool, device: str, log: str
+    detector: str,
+    *,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    num_devices: int = 1,
+    precision: str = "auto",
+    log: str = "none",
 ) -> AbstractContextManager[Any]:
     """A context in which a detector with learned weights trains as asked; others have nothing to ask for."""
     if not load_detector(detector).INFO.needs_torch:
-        if checkpoints or resume or device != "auto" or log != "none":
+        if checkpoints or resume or (device, num_devices, precision, log) != ("auto", 1, "auto", "none"):
             raise SettingsError(
                 f"{detector} has no training to resume, log or place on a device; leave these options out"
             )
         return nullcontext()
     from blemish.learned.run import TrainingRun, resolve_device, training_run
 
-    run = TrainingRun(folder=checkpoints, resume=resume, device=device, logger=log)  # type: ignore[arg-type]
+    run = TrainingRun(
+        folder=checkpoints,
+        resume=resume,
+        device=device,  # type: ignore[arg-type]
+        num_devices=num_devices,
+        precision=precision,  # type: ignore[arg-type]
+        logger=log,  # type: ignore[arg-type]
+    )
     resolve_device(run.device)  # a device that is not there is said before any image is read
     return training_run(run)

@@ -18,7 +18,6 @@ from blemish.data.augment import (
     augment,
     augmentation_samples,
     parse_augmentation,
-    read_augmentation,
 )
 from blemish.errors import SettingsError
 from blemish.schema import Image
@@ -122,13 +121,15 @@ def test_what_cannot_be_declared_is_refused(text: str, said: str) -> None:
 
 
 def test_it_is_declared_in_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "augmentation.json"
+    path = tmp_path / "my part.json"
     path.write_text(json.dumps({"rotation": 90}), encoding="utf-8")
-    assert read_augmentation(path) == Augmentation(rotation=90)
-    for text in ("[1]", "{", '{"spin": 1}'):
+    assert parse_augmentation(str(path)) == Augmentation(rotation=90)
+    for text, said in (("[1]", "one JSON object, found list"), ("{", "is not JSON"), ('{"spin": 1}', "spin")):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(SettingsError):
-            read_augmentation(path)
+        with pytest.raises(SettingsError, match=said):
+            parse_augmentation(str(path))
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        parse_augmentation(str(tmp_path / "other.json"))
 
 
 def test_samples_show_each_declared_change_and_all_together() -> None:

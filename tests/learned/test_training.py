@@ -23,7 +23,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from blemish.data.augment import NONE  # noqa: E402
 from blemish.errors import DataError, EngineError, SettingsError, TrainingError  # noqa: E402
-from blemish.learned import checkpoint  # noqa: E402
+from blemish.learned import cae, checkpoint  # noqa: E402
 from blemish.learned.fitting import prepare_augmented  # noqa: E402
 from blemish.learned.run import TrainingRun, current_run, resolve_device, resolve_precision, training_run  # noqa: E402
 from blemish.learned.training import (  # noqa: E402
@@ -39,6 +39,7 @@ from blemish.learned.training import (  # noqa: E402
 )
 from blemish.schema import Image, Progress, silent  # noqa: E402
 
+SHARING = torch.multiprocessing.get_sharing_strategy()
 PLAIN = functools.partial(prepare_augmented, NONE)
 
 
@@ -423,6 +424,16 @@ class TestRun:
             with training_run(TrainingRun(precision=precision, device="cpu")):
                 ends.append(run(images).history[-1]["validation_loss"])
         assert ends[1] == pytest.approx(ends[0], rel=0.1)
+
+    @pytest.mark.slow
+    def test_several_devices_share_a_training(self, images: list[Image], tmp_path: Path) -> None:
+        """Two processes on the CPU stand in for two GPUs."""
+        settings = cae.Settings(epochs=2, width=4, batch_size=4, augmentation="none")
+        with training_run(TrainingRun(folder=tmp_path, device="cpu", num_devices=2)):
+            fit = cae.fit(images, settings, backbone=None, seed=0, folds=(), progress=silent)
+        assert [entry["epoch"] for entry in fit.facts["history"]] == [1, 2]
+        assert fit.facts["history"][1]["train_loss"] < fit.facts["history"][0]["train_loss"]
+        assert torch.multiprocessing.get_sharing_strategy() == SHARING
 
     def test_tensorboard_gets_the_losses(self, images: list[Image], tmp_path: Path) -> None:
         pytest.importorskip("tensorboard")

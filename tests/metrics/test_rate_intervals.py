@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blemish.errors import MetricError
 from blemish.metrics import auroc_interval, clopper_pearson
-from blemish.metrics.intervals import beta_cdf, beta_quantile
+from blemish.metrics.intervals import beta_cdf, beta_quantile, median_interval
 
 
 @given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
@@ -19,6 +19,23 @@ def test_clopper_pearson_equals_scipy(trials, share, confidence):
     successes = round(share * trials)
     expected = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
     assert clopper_pearson(successes, trials, confidence) == pytest.approx((expected.low, expected.high), rel=1e-8)
+
+
+@given(st.permutations(range(100)), st.integers(1, 100), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+@settings(deadline=None, max_examples=80)
+def test_a_median_interval_is_the_shortest_pair_in_order_that_is_sure_enough(order, count, confidence):
+    values = [float(value) for value in order if value < count]
+
+    def sureness(left_out):
+        return 1 - 2 * scipy.stats.binom.cdf(left_out, count, 0.5)
+
+    found = median_interval(values, confidence)
+    if found is None:
+        assert sureness(0) < confidence
+    else:
+        low, high = found
+        assert low + high == count - 1, "as many below as above"
+        assert sureness(low) >= confidence - 1e-12 > sureness(low + 1) - 1e-9
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,13 @@ def test_the_data_page_says_what_was_counted():
     assert "tiles &amp; more" in page
     assert "30 × 20, 50 × 40" in page
     assert "2 regions" in page
+
+
+def test_areas_within_one_power_of_ten_have_numbers_at_their_axis():
+    page = data_page(summarize_category("tiles", PARTS)).replace("\u00a0", " ")
+    ticks = re.findall(r">([\d.]+) %</span>", page)
+    assert ticks, "areas of 1.5 and 6 % of the image"
+    assert all(1.0 <= float(tick) <= 10.0 for tick in ticks)
 
 
 def test_a_category_without_masks_says_so():

@@ -84,6 +84,11 @@ def test_the_page_leads_with_what_is_best_and_what_failed(study):
     assert "vae on tiles: out of memory" in words
 
 
+def test_detectors_that_lead_together_are_named_together(row_of):
+    study = Study((row_of(detector="a"), row_of(detector="b"), row_of(detector="c", image_auroc=0.5)))
+    assert "a and b have the highest image AUROC, 0.958; c comes next with 0.500" in words_of(study_page(study))
+
+
 def test_the_page_loads_nothing_and_ids_are_unique(study):
     page = study_page(study, {"tiles": "data-tiles.html"})
     assert not re.search(r'(?:src|href)="(?!data:|#|study\.|averages\.|tables\.|data-)', page)
