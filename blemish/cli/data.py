@@ -89,13 +89,19 @@ def fetch(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="You have read the licence and keep to it.")
     ] = False,
+    base_url: Annotated[
+        str,
+        typer.Option(help="Another place with the same archives; their hashes are checked all the same."),
+    ] = "",
     json: Json = False,
 ) -> None:
     """Download the official archive of a data set, check it and unpack it."""
     from blemish.data.fetch import fetch as fetch_dataset
 
     with progress_bars() as progress:
-        fetched = fetch_dataset(name, output, category, accept_license=accept_license, progress=progress)
+        fetched = fetch_dataset(
+            name, output, category, accept_license=accept_license, base_url=base_url, progress=progress
+        )
     if json:
         print_json({"path": str(fetched.path), "licence": fetched.licence, "checked_by": fetched.checked_by or None})
     else:

@@ -62,26 +62,34 @@ def image_metrics(labels: ArrayLike, scores: ArrayLike, *, seed: int = 0, resamp
 
 
 def operating_point(
-    labels: ArrayLike, rejected: ArrayLike, defect_types: Sequence[str], *, scores: ArrayLike | None = None
+    labels: ArrayLike,
+    rejected: ArrayLike,
+    defect_types: Sequence[str],
+    *,
+    scores: ArrayLike | None = None,
+    reviewed: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Rates at the threshold in use: `accuracy`, `balanced_accuracy`, `confusion_matrix`, `false_reject_rate`,
     `escape_rate`, `per_defect`, and `intervals` (exact binomial, 95 %).
 
     `defect_types` names each image's defect ("good" for good ones). `per_defect` gives for each type `num`,
     `num_escaped`, `escape_rate`, its `interval`, and `mean_score` if scores are given. Rates over no image are None.
+    What was `reviewed`, put up for a person to decide, has neither escaped nor been rejected, nor been judged rightly.
 
     >>> operating_point([0, 1, 1], [False, True, False], ["good", "crack", "crack"])["escape_rate"]
     0.5
     """
-    counts = confusion(labels, rejected)
+    counts = confusion(labels, rejected, reviewed)
     if len(defect_types) != counts.num_good + counts.num_defective:
         raise MetricError(f"operating_point needs one defect type per label; found {len(defect_types)}")
-    is_defective, is_rejected = np.asarray(labels).astype(bool).ravel(), np.asarray(rejected, dtype=bool).ravel()
+    is_defective, is_stopped = np.asarray(labels).astype(bool).ravel(), np.asarray(rejected, dtype=bool).ravel()
+    if reviewed is not None:
+        is_stopped = is_stopped | np.asarray(reviewed, dtype=bool).ravel()
     values = None if scores is None else np.asarray(scores, dtype=np.float64).ravel()
     per_defect: dict[str, dict[str, Any]] = {}
     for defect_type in sorted({name for name, bad in zip(defect_types, is_defective, strict=True) if bad}):
         chosen = is_defective & np.array([name == defect_type for name in defect_types])
-        num, escaped = int(chosen.sum()), int((chosen & ~is_rejected).sum())
+        num, escaped = int(chosen.sum()), int((chosen & ~is_stopped).sum())
         per_defect[defect_type] = {
             "num": num,
             "num_escaped": escaped,
@@ -98,6 +106,8 @@ def operating_point(
             "rejected_good": counts.rejected_good,
             "accepted_defective": counts.accepted_defective,
             "rejected_defective": counts.rejected_defective,
+            "review_good": counts.review_good,
+            "review_defective": counts.review_defective,
         },
         "false_reject_rate": counts.false_reject_rate,
         "escape_rate": counts.escape_rate,

@@ -25,7 +25,7 @@ def curves_section(metrics: Mapping[str, Any], results: Sequence[ImageResult]) -
     auroc, precision = words.metric(metrics.get("image_auroc")), words.metric(metrics.get("image_ap"))
     counts = metrics["confusion_matrix"]
     hits, wrong = counts["rejected_defective"], counts["rejected_good"]
-    false_reject, caught = metrics["false_reject_rate"], 1.0 - metrics["escape_rate"]
+    false_reject, caught = metrics["false_reject_rate"], hits / labels.count(DEFECTIVE)
     return [
         {
             "name": "ROC curve",

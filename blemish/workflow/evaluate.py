@@ -218,15 +218,16 @@ def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: Pi
     labels = np.array([item.label for item in items])
     scores = np.array([verdict.score for verdict in verdicts])
     rejected = np.array([verdict.decision == "reject" for verdict in verdicts])
+    in_review = np.array([verdict.decision == "review" for verdict in verdicts])
     times = [verdict.milliseconds for verdict in verdicts]
     time_limits = median_interval(times)
     return _merge(
         [
             image_metrics(labels, scores),
             _pixel_metrics(pixels),
-            operating_point(labels, rejected, [item.defect_type for item in items], scores=scores),
+            operating_point(labels, rejected, [item.defect_type for item in items], scores=scores, reviewed=in_review),
             {
-                "num_review": sum(verdict.decision == "review" for verdict in verdicts),
+                "num_review": int(in_review.sum()),
                 "milliseconds": float(np.median(times)),
                 "intervals": {} if time_limits is None else {"milliseconds": list(time_limits)},
             },

@@ -168,3 +168,8 @@ def test_a_fault_of_ours_ends_with_status_3(
     outcome = run("train", good, "-o", bundle_file, *TINY)
     assert outcome.status == 3
     assert "a fault in the program: ZeroDivisionError" in outcome.stderr
+
+
+def test_a_mirror_needs_an_address_of_the_web(run, tmp_path: Path) -> None:
+    fetch = ("data", "fetch", "mvtec-ad", "--accept-license", "-o", tmp_path)
+    one_line(run(*fetch, "--base-url", "shelf/two"), "shelf/two: give an address that begins with https://")

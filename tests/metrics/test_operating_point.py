@@ -23,6 +23,8 @@ def test_rates_and_counts():
         "rejected_good": 1,
         "accepted_defective": 1,
         "rejected_defective": 2,
+        "review_good": 0,
+        "review_defective": 0,
     }
     assert found["false_reject_rate"] == 0.25
     assert found["escape_rate"] == pytest.approx(1 / 3)
@@ -39,6 +41,26 @@ def test_rates_and_counts():
     }
     assert found["per_defect"]["stain"]["escape_rate"] == 0.0
     assert list(found["per_defect"]) == ["crack", "stain"]
+
+
+def test_a_part_put_up_for_review_is_neither_rejected_nor_escaped_nor_judged_rightly():
+    reviewed = [True, False, False, False, False, True, False]
+    found = metrics.operating_point(LABELS, REJECTED, TYPES, reviewed=reviewed)
+    assert found["confusion_matrix"]["review_good"] == 1
+    assert found["confusion_matrix"]["review_defective"] == 1
+    assert found["false_reject_rate"] == 0.25
+    assert found["escape_rate"] == 0.0
+    assert found["per_defect"]["crack"]["num_escaped"] == 0
+    assert found["accuracy"] == pytest.approx(4 / 7)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 4 + 2 / 3) / 2)
+    for name in ("accuracy", "balanced_accuracy", "escape_rate"):
+        low, high = found["intervals"][name]
+        assert low <= found[name] <= high
+
+
+def test_an_image_cannot_be_rejected_and_in_review():
+    with pytest.raises(MetricError, match="either rejected or put up for review"):
+        metrics.confusion(LABELS, REJECTED, REJECTED)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=50))

@@ -130,6 +130,7 @@ def test_review_takes_part_in_the_moving(tmp_path, evaluation, calibration_of):
     review.value = Math.round((1.7 - facts.low) / (facts.high - facts.low) * 2000);
     review.dispatchEvent(new Event("input"));
     say("after", text("cell-good-review")); say("accepted", text("cell-good-accept"));
+    say("escaped", text("live-escape")); say("balanced", text("live-balanced"));
     """
     )
     results = list(evaluation.results)
@@ -140,6 +141,8 @@ def test_review_takes_part_in_the_moving(tmp_path, evaluation, calibration_of):
     assert said["before"].split()[0] == "1"
     assert said["after"].split()[0] == "3"
     assert said["accepted"].split()[0] == "2"
+    assert said["escaped"] == "0.0 %", "a defective part put up for review has not escaped"
+    assert said["balanced"] == "54.2 %", "2 of 6 good parts accepted, 3 of 4 defective ones rejected"
 
 
 def test_costs_lead_to_a_least_cost(tmp_path, evaluation, calibration):

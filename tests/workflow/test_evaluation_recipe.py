@@ -30,6 +30,18 @@ def loose(product: TinyProduct) -> Model:
     return train(list(product.good), detector="template", size=64, settings={"cell": 32, "noise": 50}, false_reject=0.6)
 
 
+def test_what_is_put_up_for_review_has_not_escaped(product: TinyProduct, product_folder: Path) -> None:
+    settings = {"cell": 32, "noise": 50}
+    careful = train(list(product.good), detector="template", size=64, settings=settings, review_rate=0.9)
+    found = careful.evaluate(product_folder)
+    decisions = [result.decision for result in found.results if result.label]
+    assert decisions.count("review") > 0
+    assert found.metrics["escape_rate"] == decisions.count("accept") / len(decisions)
+    assert found.metrics["confusion_matrix"]["review_defective"] == decisions.count("review")
+    escaped = sum(of["num_escaped"] for of in found.metrics["per_defect"].values())
+    assert escaped == decisions.count("accept")
+
+
 def test_image_metrics_are_those_of_scikit_learn(loose: Model, product_folder: Path) -> None:
     found = loose.evaluate(product_folder)
     labels = [result.label for result in found.results]

@@ -53,21 +53,22 @@
         put("live-false-reject", rate(at.falseReject));
         put("live-false-reject-under", `${at.rejectedGood} of ${images(numGood, "good")}; ${interval(facts.limits_good, at.rejectedGood)}`);
       }
+      const reviewGood = review === null ? 0 : Math.max(0, numOver(facts.good, review) - at.rejectedGood);
+      const reviewDefective = review === null ? 0 : Math.max(0, numOver(facts.defective, review) - (numDefective - at.acceptedDefective));
+      const escaped = at.acceptedDefective - reviewDefective;
       if (numDefective) {
-        put("live-escape", rate(at.escape));
-        put("live-escape-under", `${at.acceptedDefective} of ${images(numDefective, "defective")}; ${interval(facts.limits_defective, at.acceptedDefective)}`);
+        put("live-escape", rate(escaped / numDefective));
+        put("live-escape-under", `${escaped} of ${images(numDefective, "defective")}; ${interval(facts.limits_defective, escaped)}`);
       }
-      if (numGood && numDefective) put("live-balanced", rate(1 - (at.falseReject + at.escape) / 2));
+      if (numGood && numDefective) put("live-balanced", rate(((numGood - at.rejectedGood - reviewGood) / numGood + 1 - at.escape) / 2));
       if (facts.supported) {
         const over = numOver(facts.calibration, threshold);
         put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${Number((100 * facts.supported[over][0]).toPrecision(3))}\u00a0% rejected good parts here, with ${Number((100 * facts.confidence).toPrecision(3))}\u00a0% confidence`);
       }
-      const reviewGood = review === null ? 0 : Math.max(0, numOver(facts.good, review) - at.rejectedGood);
-      const reviewDefective = review === null ? 0 : Math.max(0, numOver(facts.defective, review) - (numDefective - at.acceptedDefective));
       cell("good", "accept", numGood - at.rejectedGood - reviewGood, numGood);
       cell("good", "review", reviewGood, numGood);
       cell("good", "reject", at.rejectedGood, numGood);
-      cell("defective", "accept", at.acceptedDefective - reviewDefective, numDefective);
+      cell("defective", "accept", escaped, numDefective);
       cell("defective", "review", reviewDefective, numDefective);
       cell("defective", "reject", numDefective - at.acceptedDefective, numDefective);
       if (review !== null) {
@@ -75,7 +76,7 @@
         find("review-cut").style.left = 100 * position(review) + "%";
         reviewSlider.setAttribute("aria-valuetext", `Review from ${score(review)}`);
       }
-      slider.setAttribute("aria-valuetext", `${score(threshold)}: ${at.rejectedGood} of ${numGood} good parts rejected, ${at.acceptedDefective} of ${numDefective} defective parts escaped`);
+      slider.setAttribute("aria-valuetext", `${score(threshold)}: ${at.rejectedGood} of ${numGood} good parts rejected, ${escaped} of ${numDefective} defective parts escaped`);
       find("reset").disabled = threshold === facts.threshold && review === (facts.review ?? null);
       moveDot("roc", at.falseReject, 1 - at.escape);
       const rejected = at.rejectedGood + numDefective - at.acceptedDefective;
@@ -96,6 +97,7 @@
     };
     const costOf = (price, falseReject, escape) => 1000 * (price.reject * (1 - price.defects) * falseReject + price.escape * price.defects * escape);
 
+    // The cost of a threshold alone: what is put up for review counts as accepted here, since its price is not asked.
     function showCost(at) {
       const price = facts.good.length && facts.defective.length ? costs() : null;
       find("cost-panel").hidden = price === null;
