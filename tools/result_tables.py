@@ -17,10 +17,10 @@ Results = Mapping[str, Any]
 
 
 def with_tables(page: str, results: Path) -> str:
-    """The page with each of its tables made again from the results."""
+    """The page with each of its tables made again from the results; one that was never measured is left alone."""
     for name, (file, table) in TABLES.items():
         begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
-        if begin in page:
+        if begin in page and (results / file).exists():
             text = table(json.loads((results / file).read_text(encoding="utf-8")))
             made = f"{begin}\n{text}\n{end}"
             page = re.sub(f"{begin}.*{end}", lambda _, made=made: made, page, flags=re.S)  # type: ignore[misc]

@@ -80,14 +80,24 @@ def fit_bank(
     return LayerBank(center, projection, scaled[chosen], places[chosen // share])
 
 
+def layer_weights(layers: Sequence[PackedLayer]) -> NDArray[np.float64]:
+    """How much each layer's distances count: in inverse proportion to its stride; the sum is 1.
+
+    What fine layers see is sharper in place and covers more positions; small defects show in them first.
+    """
+    weights = np.array([1 / layer.grid.stride for layer in layers])
+    normalized: NDArray[np.float64] = weights / weights.sum()
+    return normalized
+
+
 def usual_distances(
     embeddings: Embeddings, places: Places, layers: Sequence[PackedLayer], banks: Sequence[LayerBank]
 ) -> tuple[list[float], NDArray[np.float32]]:
     """How far patches of good images lie from the patches of other images.
 
-    For each layer the mean distance; then maps (images, rows, columns) of the sum of all layers' distances, each
-    divided by its mean and the number of layers, on the finest grid. At most `NUM_WITNESSES` of the images at `places`
-    are looked at, chosen by their embeddings so that the order of images makes no difference.
+    For each layer the mean distance; then maps (images, rows, columns) of the weighted sum of all layers' distances,
+    each divided by its mean, on the finest grid. At most `NUM_WITNESSES` of the images at `places` are looked at,
+    chosen by their embeddings so that the order of images makes no difference.
     """
     if len(places) > NUM_WITNESSES:
         ranked = places[np.argsort([embeddings[place].mean(dtype=np.float64) for place in places], kind="stable")]
@@ -95,11 +105,11 @@ def usual_distances(
     finest = min((layer.grid for layer in layers), key=lambda grid: grid.stride)
     units: list[float] = []
     maps = np.zeros((len(places), *finest.hw), np.float32)
-    for layer, bank in zip(layers, banks, strict=True):
+    for layer, bank, weight in zip(layers, banks, layer_weights(layers), strict=True):
         distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank) for place in places])
         # Copies of one image lie at no distance from each other: the size of the values is a floor then.
         units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
-        maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) / (units[-1] * len(layers))
+        maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
     return units, maps
 
 

@@ -3,8 +3,8 @@
 Three things differ from the paper; docs/accuracy.md tells what each of them brings.
 
 - Each layer has a bank of its own and is compared on its own grid; the distances, in units of what is usual for good
-  patches, are added up. That is quicker, since the deep layers have few positions, and keeps fine layers from being
-  drowned by deep ones with their many channels.
+  patches and weighted by the layer's resolution, are added up. That is quicker, since the deep layers have few
+  positions, and keeps fine layers from being drowned by deep ones with their many channels.
 - A bank is chosen from patches that cover each image by itself, so that what only few images show is not missed.
 - Where good parts lie the same way each time, the distance that is usual at each position is taken off.
 """
@@ -12,6 +12,7 @@ Three things differ from the paper; docs/accuracy.md tells what each of them bri
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -20,9 +21,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, cover_images, fit_bank, usual_distances
+from blemish.detectors.bank import LayerBank, cover_images, fit_bank, layer_weights, usual_distances
 from blemish.detectors.base import DetectorInfo
-from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
+from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, embed, fit_on_places
+from blemish.detectors.symmetry import Symmetry, symmetric_copies
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
@@ -46,6 +48,9 @@ class Settings:
     align: Annotated[
         bool, Field(description="take off what is usual at each position, as far as good parts lie the same way")
     ] = True
+    symmetries: Annotated[
+        tuple[Symmetry, ...], Field(description="turned and mirrored copies of good images that count as good too")
+    ] = ()
     sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
 
 
@@ -74,22 +79,27 @@ def fit(
     packed = packed_layers(backbone, layers, input_hw)
     finest = min((layer.grid for layer in packed), key=lambda grid: grid.stride)
     reduction = Reduction("max")
+    copies = [embed(turned, embedder, progress) for turned in symmetric_copies(images, settings.symmetries)]
     covers: list[Places] = []
 
     def learn(embeddings: Embeddings, places: Places) -> Head:
+        with_copies = np.concatenate([embeddings, *copies]) if copies else embeddings
         if not covers:  # the cover of an image depends on nothing else: all fits share it
-            covers.extend(cover_images(embeddings, layer, progress) for layer in packed)
+            covers.extend(cover_images(with_copies, layer, progress) for layer in packed)
+        sources = np.concatenate([places + turn * len(images) for turn in range(1 + len(copies))])
         banks = [
-            fit_bank(embeddings, places, layer, cover, settings.bank_size, settings.whitening, progress)
+            fit_bank(with_copies, sources, layer, cover, settings.bank_size, settings.whitening, progress)
             for layer, cover in zip(packed, covers, strict=True)
         ]
+        # A copy belongs to its image: it says nothing of how far the patches of other images lie.
+        banks = [replace(bank, owners=bank.owners % len(images)) for bank in banks]
         units, maps = usual_distances(embeddings, places, packed, banks)
         pattern, alignment = usual_pattern(maps)
 
         def append(builder: GraphBuilder, embedding: str) -> None:
             maps = []
-            for layer, bank, unit in zip(packed, banks, units, strict=True):
-                distance = append_distance(builder, unpack_layer(builder, embedding, layer), bank, unit * len(banks))
+            for layer, bank, unit, weight in zip(packed, banks, units, layer_weights(packed), strict=True):
+                distance = append_distance(builder, unpack_layer(builder, embedding, layer), bank, unit / weight)
                 maps.append((distance, layer.grid))
             if settings.align and alignment > 0:
                 maps.append((builder.constant(-np.float32(TAKEN_OFF * alignment) * pattern), finest))

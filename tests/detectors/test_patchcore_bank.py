@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, cover_images, fit_bank, usual_distances
+from blemish.detectors.bank import LayerBank, cover_images, fit_bank, layer_weights, usual_distances
 from blemish.detectors.coreset import cover_order, covering_radius, select_coreset
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.grid import Grid
@@ -71,6 +71,10 @@ def test_usual_distances_are_those_to_other_images() -> None:
     assert units[0] == pytest.approx(np.mean(nearest), rel=1e-3)
     assert maps.shape == (6, 8, 8)
     assert maps.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_a_layer_of_half_the_stride_counts_twice() -> None:
+    assert layer_weights((FINE, COARSE)).tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_copies_of_one_image_have_a_unit() -> None:

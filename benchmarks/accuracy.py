@@ -1,0 +1,257 @@
+"""Which choices in the default detector bring what, how few good images do, and what defects among them cost.
+
+    python benchmarks/accuracy.py DATA... [-o benchmarks/results/accuracy.json] [--cache FOLDER]
+        [--parts variants,few,noise] [--variants "default,bank of 1000"]
+
+A variant is a few settings of `patchcore` and a size. Features are computed once for each set and size and kept in
+the cache. Rows that the output holds already are kept, so that an interrupted run goes on.
+
+- `halves`: the image AUROC that choices are made by, which no test image enters. Good training images are cut into two
+  random halves: one is fitted on, the other, as it is and with one painted defect in each image, is told apart.
+  The mean over two cuts.
+- `image_auroc` and the rest: fitted on all good training images, judged on the test images; for the table alone.
+- `few`: fitted on the first so many of the shuffled good images, with and without declared symmetries; the mean over
+  three shuffles, judged on the test images.
+- `noise`: a share of defective test images stands among the good training images; judged on the rest of the test
+  images, beside a fit without them. `named` counts those that the check of training images names, and
+  `without_named` is the image AUROC once the named images are taken out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import blemish.detectors.features
+import blemish.detectors.patchcore
+from blemish.calibration.calibrate import suspects
+from blemish.data.decode import read_image, read_mask
+from blemish.data.index import DatasetIndex, open_dataset
+from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask
+from blemish.data.sequence import ResizedImages, read_image_sizes
+from blemish.data.split import contiguous_folds
+from blemish.data.synthetic import make_defect
+from blemish.metrics.accumulate import PixelAccumulator
+from blemish.metrics.evaluate import image_metrics
+from blemish.metrics.ranking import auroc
+from blemish.registry import load_detector
+from blemish.runtime.session import Session
+from blemish.schema import DEFECTIVE, Fit, Image, ImageItem, Progress, silent
+from blemish.weights import find_backbone
+from blemish.workflow.settings import make_settings
+
+
+@dataclass(frozen=True)
+class Variant:
+    size: int = 256
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "default": Variant(),
+    "no usual pattern": Variant(settings={"align": False}),
+    "not whitened": Variant(settings={"whitening": 0.0}),
+    "fully whitened": Variant(settings={"whitening": 1.0}),
+    "bank of 1000": Variant(settings={"bank_size": 1000}),
+    "bank of 10000": Variant(settings={"bank_size": 10_000}),
+    "stride 8 alone": Variant(settings={"layers": "blocks.2"}),
+    "stride 16 alone": Variant(settings={"layers": "blocks.4"}),
+    "384 pixels": Variant(size=384),
+}
+FEW = (1, 2, 4, 8, 16)
+SYMMETRIES = ("flip_horizontal", "flip_vertical", "half_turn")
+NOISE = (0.05, 0.1)
+
+
+def fit(images: Sequence[Image], settings: Mapping[str, Any], folds: Sequence[NDArray[np.intp]] = ()) -> Fit:
+    module = load_detector("patchcore")
+    backbone = find_backbone("efficientnet-lite0")
+    checked = make_settings(module.INFO, settings)
+    return module.fit(images, checked, backbone=backbone, seed=0, folds=folds, progress=silent)
+
+
+def scores(session: Session, images: Sequence[Image]) -> NDArray[np.float64]:
+    return np.array([session.predict([image])[0].anomaly_score for image in images])
+
+
+def variants(index: DatasetIndex, name: str) -> dict[str, Any]:
+    variant = VARIANTS[name]
+    images, tests = read_set(index, variant.size)
+    start = time.perf_counter()
+    session = Session(fit(images, variant.settings).graph)
+    seconds = time.perf_counter() - start
+    values, pixels, times = [], PixelAccumulator(), []
+    for item, image in zip(index.test, tests, strict=True):
+        start = time.perf_counter()
+        [found] = session.predict([image])
+        times.append(time.perf_counter() - start)
+        values.append(found.anomaly_score)
+        add_pixels(pixels, item, found.anomaly_map)
+    labels = np.array([item.label for item in index.test])
+    whole = image_metrics(labels, np.array(values))
+    parts = pixels.compute()
+    return {
+        "halves": round(float(np.mean([halves(images, variant, seed) for seed in range(2)])), 4),
+        "image_auroc": round(whole["image_auroc"], 4),
+        "interval": [round(limit, 4) for limit in whole["intervals"]["image_auroc"]],
+        **{key: round(parts[key], 4) for key in ("pixel_auroc", "pixel_ap", "aupro_30") if key in parts},
+        "fit_seconds": round(seconds, 1),
+        "milliseconds": round(1000 * float(np.median(times)), 1),
+    }
+
+
+def halves(images: Sequence[Image], variant: Variant, seed: int) -> float:
+    """How well painted defects are told from good images by a fit on the other half."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    half = len(images) // 2
+    fitted, others = np.sort(order[:half]), np.sort(order[half:])[:100]
+    session = Session(fit([images[place] for place in fitted], variant.settings).graph)
+    good = [images[place] for place in others]
+    painted = [make_defect(image, np.random.default_rng((seed, place)))[0] for place, image in enumerate(good)]
+    labels = np.repeat([0, 1], len(good))
+    return auroc(labels, np.concatenate([scores(session, good), scores(session, painted)]))
+
+
+def few(index: DatasetIndex, count: int) -> dict[str, Any]:
+    images, tests = read_set(index, 256)
+    labels = np.array([item.label for item in index.test])
+    found: dict[str, list[float]] = {"image_auroc": [], "with_symmetries": []}
+    for seed in range(3):
+        chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+        some = [images[place] for place in chosen]
+        for key, settings in (("image_auroc", {}), ("with_symmetries", {"symmetries": SYMMETRIES})):
+            found[key].append(auroc(labels, scores(Session(fit(some, settings).graph), tests)))
+    return {
+        key: value
+        for name, each in found.items()
+        for key, value in ((name, round(float(np.mean(each)), 4)), (f"{name}_least", round(min(each), 4)))
+    }
+
+
+def noise(index: DatasetIndex, share: float) -> dict[str, Any]:
+    images, tests = read_set(index, 256)
+    defective = [place for place, item in enumerate(index.test) if item.label == DEFECTIVE]
+    count = round(share * len(images) / (1 - share))
+    added = np.random.default_rng(0).permutation(defective)[:count]
+    rest = [place for place in range(len(tests)) if place not in set(added.tolist())]
+    labels = np.array([index.test[place].label for place in rest])
+    judged = [tests[place] for place in rest]
+    order = np.random.default_rng(1).permutation(len(images) + count)
+    everything = [*images, *(tests[place] for place in added)]
+    mixed = [everything[place] for place in order]
+    found = fit(mixed, {}, contiguous_folds(len(mixed), 5))
+    assert found.held_out is not None
+    named = set(suspects(found.held_out.anomaly_scores))
+    kept = [image for place, image in enumerate(mixed) if place not in named]
+    return {
+        "added": count,
+        "clean": round(auroc(labels, scores(Session(fit(list(images), {}).graph), judged)), 4),
+        "image_auroc": round(auroc(labels, scores(Session(found.graph), judged)), 4),
+        "named": sum(order[place] >= len(images) for place in named),
+        "named_good": sum(order[place] < len(images) for place in named),
+        "without_named": round(auroc(labels, scores(Session(fit(kept, {}).graph), judged)), 4),
+    }
+
+
+def read_set(index: DatasetIndex, size: int) -> tuple[Sequence[Image], Sequence[Image]]:
+    """Good training images and test images at the input's size."""
+    paths = [item.path for item in index.train_good]
+    hw = choose_input_hw(read_image_sizes(paths), size)
+    images = ResizedImages(paths, hw)
+    return [images[place] for place in range(len(images))], [
+        resize_image(read_image(item.path), hw) for item in index.test
+    ]
+
+
+def add_pixels(pixels: PixelAccumulator, item: ImageItem, anomaly_map: NDArray[np.float32]) -> None:
+    """The map against the mask at half the map's size: quicker, and the same for all variants of a size."""
+    hw = (-(-anomaly_map.shape[0] // 2), -(-anomaly_map.shape[1] // 2))
+    mask = None if item.mask_path is None else resize_mask(read_mask(item.mask_path), hw)
+    pixels.update(resize_map(anomaly_map, hw), mask, item.label)
+
+
+def cached(folder: Path) -> Any:
+    """`embed`, with what it found kept in files."""
+    plain = blemish.detectors.features.embed
+
+    def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> NDArray[np.float32]:
+        digest = hashlib.sha256(embedder)
+        for image in images:
+            digest.update(image)
+        path = folder / f"{digest.hexdigest()[:32]}.npy"
+        if path.exists():
+            return np.load(path)  # type: ignore[no-any-return]
+        found = plain(images, embedder, progress)
+        np.save(path, found)
+        return found
+
+    return embed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "accuracy.json")
+    parser.add_argument("--cache", type=Path, help="folder for features; without it they are computed again")
+    parser.add_argument("--parts", default="variants,few,noise")
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    arguments = parser.parse_args()
+    if arguments.cache is not None:
+        arguments.cache.mkdir(parents=True, exist_ok=True)
+        embed = cached(arguments.cache)
+        for module in (blemish.detectors.features, blemish.detectors.patchcore):
+            module.embed = embed  # type: ignore[attr-defined]
+    output: Path = arguments.output
+    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    done = {(row["part"], row["data"], str(row["run"])) for row in rows}
+    plan = {
+        "variants": (variants, arguments.variants.split(",")),
+        "few": (few, FEW),
+        "noise": (noise, NOISE),
+    }
+    for part in arguments.parts.split(","):
+        measure, runs = plan[part]
+        for path in arguments.data:
+            index = open_dataset(path)
+            for run in runs:
+                if (part, index.name, str(run)) in done:
+                    continue
+                row = {"part": part, "data": index.name, "run": run, "commit": commit()} | measure(index, run)
+                print("  ".join(f"{key} {value}" for key, value in row.items()), file=sys.stderr, flush=True)
+                rows.append(row)
+                write(output, rows)
+
+
+def commit() -> str:
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return git.stdout.strip()
+
+
+def write(output: Path, rows: list[dict[str, Any]]) -> None:
+    record = {
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "data": "see docs/data.md for what these sets are and where they come from",
+        "rows": rows,
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
