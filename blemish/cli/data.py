@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say
-from blemish.cli.options import Json
+from blemish.cli.options import BackboneName, Json
+from blemish.registry import DEFAULT_BACKBONE
+
+if TYPE_CHECKING:
+    from blemish.data.index import DatasetIndex
+    from blemish.workflow.suspicious import RankedImage
 
 app = typer.Typer(help="Look at data sets before training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -16,36 +22,81 @@ Folder = Annotated[Path, typer.Argument(help="The folder of a data set, or of se
 
 
 @app.command()
-def check(folder: Folder, json: Json = False) -> None:
+def check(
+    folder: Folder,
+    suspicious: Annotated[
+        bool, typer.Option("--suspicious", help="Name the good training images that look unlike the others.")
+    ] = False,
+    backbone: BackboneName = DEFAULT_BACKBONE,
+    size: Annotated[int, typer.Option(help="Shorter side in pixels at which --suspicious looks.")] = 256,
+    json: Json = False,
+) -> None:
     """Tell what is wrong with a data set; exit status 2 where training on it would be meaningless."""
     from blemish.data.check import blocks_training, check_dataset
+    from blemish.data.index import list_categories, open_dataset
+    from blemish.workflow.suspicious import rank_good_images
 
+    rankings = []
     with progress_bars() as progress:
         findings = check_dataset(folder, progress)
+        if suspicious and not blocks_training(findings):
+            for index in map(open_dataset, list_categories(folder)):
+                ranked = rank_good_images(index.train_good, backbone=backbone, size=size, progress=progress)
+                rankings.append((index, ranked))
     if json:
-        print_json(
-            {
-                "trainable": not blocks_training(findings),
-                "findings": [
-                    {
-                        "severity": finding.severity,
-                        "code": finding.code,
-                        "message": finding.message,
-                        "blocks_training": finding.blocks_training,
-                        "paths": [str(path) for path in finding.paths],
-                    }
-                    for finding in findings
-                ],
-            }
-        )
+        found: dict[str, Any] = {
+            "trainable": not blocks_training(findings),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "code": finding.code,
+                    "message": finding.message,
+                    "blocks_training": finding.blocks_training,
+                    "paths": [str(path) for path in finding.paths],
+                }
+                for finding in findings
+            ],
+        }
+        if suspicious:
+            found["good_images"] = [
+                {
+                    "path": str(image.item.path),
+                    "score": image.score,
+                    "p_value": image.p_value,
+                    "is_suspicious": image.is_suspicious,
+                }
+                for _, ranked in rankings
+                for image in ranked
+            ]
+        print_json(found)
     else:
         for finding in findings:
             typer.echo(f"{finding.severity}: {finding.message}")
         if not findings:
             typer.echo(f"{folder}: nothing wrong found")
+        for index, ranked in rankings:
+            _tell_suspicious(index, ranked)
     if blocks_training(findings):
         say("training on this data would be meaningless; mend the errors above first")
         raise typer.Exit(2)
+
+
+def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None:
+    far = [image for image in ranked if image.is_suspicious]
+    if not far:
+        first = ranked[0]
+        typer.echo(
+            f"{index.name}: none of {len(ranked)} good images stands out; the most unlike the others is "
+            f"{index.relative(first.item.path)}, score {first.score:.4g}"
+        )
+        return
+    typer.echo(f"{index.name}: {len(far)} of {len(ranked)} good images look unlike the others, the most unlike first:")
+    for image in far:
+        typer.echo(f"  score {image.score:.4g}  p-value {image.p_value:.3f}  {index.relative(image.item.path)}")
+    say(
+        "look at each: move a defective part to test/<defect>, remove a bad picture, and keep a good part that is rare "
+        "(with more of its kind it no longer stands out)"
+    )
 
 
 @app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blemish.testing.tiny import TinyProduct
+from blemish.testing.tiny import TinyProduct, make_tiny_product, write_png
 
 TINY = ("--detector", "template", "--size", "64")
 
@@ -211,6 +212,24 @@ def test_data_check_and_list(run, product_folder: Path) -> None:
     assert run("data", "check", product_folder, "--json").json["trainable"] is True
     [row] = run("data", "list", product_folder, "--json").json["datasets"]
     assert (row["num_train_good"], row["num_test_good"], row["num_test_defective"]) == (16, 6, 6)
+
+
+def test_suspicious_good_images_are_named_with_what_to_do(
+    run, product_folder: Path, backbone_description: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    check = ("data", "check", folder, "--suspicious", "--backbone", backbone_description, "--size", "64")
+    clean = run(*check)
+    assert clean.status == 0
+    assert "none of 16 good images stands out" in clean.stdout
+    write_png(folder / "train" / "good" / "007.png", make_tiny_product(seed=1).defects[1].image)
+    found = run(*check)
+    assert found.status == 0
+    assert "of 16 good images look unlike the others" in found.stdout
+    assert re.search(r"first:\n  score \S+  p-value 0\.06\d  train/good/007\.png\n", found.stdout)
+    assert "move a defective part to test/<defect>" in found.stderr
+    first = run(*check, "--json").json["good_images"][0]
+    assert (Path(first["path"]).name, first["is_suspicious"]) == ("007.png", True)
 
 
 def test_ctrl_c_leaves_no_file(product_folder: Path, tmp_path: Path) -> None:

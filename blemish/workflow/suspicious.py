@@ -1,0 +1,65 @@
+"""Which good images look unlike the others: something to look at before anything is fitted in earnest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blemish.calibration.calibrate import suspects
+from blemish.data.resize import choose_input_hw
+from blemish.data.sequence import ResizedImages, read_image_sizes
+from blemish.data.split import contiguous_folds
+from blemish.errors import DataError
+from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
+from blemish.schema import ImageItem, Progress, silent
+from blemish.weights import find_backbone
+from blemish.workflow.train import NUM_FOLDS
+
+
+@dataclass(frozen=True)
+class RankedImage:
+    """A good image and how unlike the others it looks.
+
+    `score` is its anomaly score by a model that did not see it; `p_value` the share of all good images that score as
+    high; `is_suspicious` says that the score lies far above the rest (see `suspects`).
+    """
+
+    item: ImageItem
+    score: float
+    p_value: float
+    is_suspicious: bool
+
+
+def rank_good_images(
+    items: Sequence[ImageItem],
+    *,
+    detector: str = DEFAULT_DETECTOR,
+    backbone: str = DEFAULT_BACKBONE,
+    size: int = 256,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[RankedImage, ...]:
+    """The good images, the most unlike first, by the held-out scores that a training would have found."""
+    module = load_detector(detector)
+    if len(items) < module.INFO.min_images:
+        raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")
+    paths = tuple(item.path for item in items)
+    images = ResizedImages(paths, choose_input_hw(read_image_sizes(paths), size))
+    fit = module.fit(
+        images,
+        module.INFO.settings(),
+        backbone=find_backbone(backbone) if module.INFO.needs_backbone else None,
+        seed=seed,
+        folds=contiguous_folds(len(images), min(NUM_FOLDS, len(images))),
+        progress=progress,
+    )
+    assert fit.held_out is not None
+    scores = fit.held_out.anomaly_scores
+    far = set(suspects(scores))
+    num_as_high = len(scores) - np.searchsorted(np.sort(scores), scores, side="left")
+    return tuple(
+        RankedImage(items[place], float(scores[place]), float(num_as_high[place] / len(scores)), place in far)
+        for place in np.argsort(-scores, kind="stable").tolist()
+    )
