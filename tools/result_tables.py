@@ -87,6 +87,67 @@ def learned(results: Results) -> str:
     )
 
 
+def variants(results: Results) -> str:
+    rows = [row for row in results["rows"] if row["part"] == "variants"]
+    data = list(dict.fromkeys(row["data"] for row in rows))
+    found = {(row["run"], row["data"]): row for row in rows}
+    return table(
+        ", ".join(["variant", *(f"{name}: halves" for name in data), *(f"{name}: test (AUPRO)" for name in data)]),
+        [
+            (
+                run,
+                *(f"{found[run, name]['halves']:.3f}" if (run, name) in found else "-" for name in data),
+                *(
+                    f"{found[run, name]['image_auroc']:.3f} ({found[run, name]['aupro_30']:.3f})"
+                    if (run, name) in found
+                    else "-"
+                    for name in data
+                ),
+            )
+            for run in dict.fromkeys(row["run"] for row in rows)
+        ],
+        f"Measured {results['date']} on {results['machine']}; the commit of each row stands in the results file.",
+    )
+
+
+def few_images(results: Results) -> str:
+    rows = [row for row in results["rows"] if row["part"] == "few"]
+    return table(
+        "data, good images, image AUROC, the least of three, with symmetries, the least of three",
+        [
+            (
+                row["data"],
+                str(row["run"]),
+                *(
+                    f"{row[name]:.3f}"
+                    for name in ("image_auroc", "image_auroc_least", "with_symmetries", "with_symmetries_least")
+                ),
+            )
+            for row in rows
+        ],
+        f"Measured {results['date']} on {results['machine']}.",
+    )
+
+
+def noisy_images(results: Results) -> str:
+    rows = [row for row in results["rows"] if row["part"] == "noise"]
+    return table(
+        "data, defective share, added, image AUROC without them, with them, named, good images named, named taken out",
+        [
+            (
+                row["data"],
+                percent(row["run"]),
+                str(row["added"]),
+                *(f"{row[name]:.3f}" for name in ("clean", "image_auroc")),
+                *(str(row[name]) for name in ("named", "named_good")),
+                f"{row['without_named']:.3f}",
+            )
+            for row in rows
+        ],
+        f"Measured {results['date']} on {results['machine']}.",
+    )
+
+
 def table(head: str, rows: Sequence[Sequence[str]], measured: str) -> str:
     """A Markdown table and the line that says where its numbers come from."""
     names = head.split(", ")
@@ -103,6 +164,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "measured": ("accuracy_default.json", default_accuracy),
         "promises": ("promise_on_data.json", promises),
         "learned": ("learned.json", learned),
+        "variants": ("accuracy.json", variants),
+        "few images": ("accuracy.json", few_images),
+        "noise": ("accuracy.json", noisy_images),
     }
 )
 """The name of a table, the results file it is made from, and how."""
