@@ -48,7 +48,7 @@ class Model:
         from blemish.inspection.inspector import Inspector
         from blemish.workflow.engines import resolve_engine
 
-        threads = self.threads if num_images == 1 else 1
+        threads = 1 if num_images > 1 and self.bundle.manifest.tiling is None else self.threads
         engine = resolve_engine(self.bundle, self.engine, threads=threads)
         return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift)
 
@@ -115,7 +115,8 @@ def train(
     *,
     detector: str = DEFAULT_DETECTOR,
     backbone: str = DEFAULT_BACKBONE,
-    size: Size = 256,
+    size: Size | None = None,
+    tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     calibration: Literal["cross", "split"] | None = None,
@@ -129,10 +130,11 @@ def train(
 ) -> Model:
     """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
 
-    `size` is the shorter side of the input in pixels, or (height, width); `false_reject` the wanted share of good
-    parts that are rejected, promised with `confidence` where there are enough good images; with `review_rate`, the
-    share of good parts rejected or put up for review. With `with_defects` a detector that can (`classifier`) learns
-    from half of the labelled defects too. `product` holds the zone, rules and scale of the images.
+    `size` is the shorter side of the input in pixels (256), or (height, width). With `tile` large images are cut into
+    overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
+    wanted share of good parts that are rejected, promised with `confidence` where there are enough good images; with
+    `review_rate`, the share of good parts rejected or put up for review. With `with_defects` a detector that can
+    (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the images.
     """
     from blemish.calibration.settings import CalibrationSettings
     from blemish.workflow.train import train as train_bundle
@@ -143,6 +145,7 @@ def train(
             detector=detector,
             backbone=backbone,
             size=size,
+            tile=tile,
             settings=settings,
             seed=seed,
             calibration=calibration,

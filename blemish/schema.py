@@ -126,6 +126,22 @@ class Reduction:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How large images are cut: squares of `tile_px` pixels of the image, each resized to the input size, a square too.
+
+    Neighbors share `overlap_px` pixels of the input. What is learned, and what the graph sees, are tiles; a score, a
+    threshold and a map are those of the whole image.
+    """
+
+    tile_px: int
+    overlap_px: int
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.tile_px <= 8192:
+            raise ValueError(f"tiles of {self.tile_px} pixels; they have 64 to 8192 a side")
+
+
+@dataclass(frozen=True)
 class Fit:
     """A fitted detector: one ONNX graph (serialized), facts of the fit, held-out results if folds were asked for.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blemish.schema import Reduction
+from blemish.schema import Reduction, Tiling
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read. Written is the oldest that says all there is to say: 2 for bundles with tiles, else 1."""
 
 
 class Record(BaseModel):
@@ -42,7 +43,7 @@ class DataFacts(Record):
 class Manifest(Record):
     """The facts of a fit. `input_hw` is the size that images are resized to, by the rule named `resize_rule`.
 
-    `members` maps each other file in the bundle to its SHA-256.
+    With `tiling`, tiles of images are. `members` maps each other file in the bundle to its SHA-256.
     """
 
     format_version: int
@@ -57,4 +58,22 @@ class Manifest(Record):
     data: DataFacts
     facts: dict[str, Any]
     versions: dict[str, str]
+    tiling: Tiling | None = None
     members: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_tiling(self) -> Manifest:
+        if self.tiling is not None and self.format_version < self.version_needed:
+            raise ValueError(f"tiles in a bundle of format version {self.format_version}")
+        if self.tiling is not None and not 0 < 2 * self.tiling.overlap_px <= min(self.input_hw):
+            raise ValueError(f"tiles of {self.input_hw[0]} pixels cannot share {self.tiling.overlap_px}")
+        return self
+
+    @property
+    def version_needed(self) -> int:
+        """The oldest format version that can say this; an older reader would take a whole image for a tile."""
+        return 1 if self.tiling is None else 2
+
+    def to_json(self) -> bytes:
+        """As it is written; what version 1 does not know is left out where it says nothing."""
+        return self.model_dump_json(indent=1, exclude={"tiling"} if self.tiling is None else None).encode()

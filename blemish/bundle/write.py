@@ -26,6 +26,6 @@ def write_bundle(bundle: Bundle, path: Path) -> Path:
     manifest = bundle.manifest.model_copy(update={"members": hashes})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **members}.items():
+        for name, content in {"manifest.json": manifest.to_json(), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
     return write_file(path, buffer.getvalue())

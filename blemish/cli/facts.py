@@ -39,6 +39,9 @@ def info(bundle: BundleFile, json: Json = False) -> None:
     typer.echo(
         f"input       {manifest.input_hw[0]} x {manifest.input_hw[1]} pixels, resized by rule '{manifest.resize_rule}'"
     )
+    if manifest.tiling is not None:
+        tile_px, num_tiles = manifest.tiling.tile_px, manifest.facts.get("num_tiles")
+        typer.echo(f"tiles       images are cut into squares of {tile_px} pixels; {num_tiles} were learned from")
     typer.echo(f"fitted on   {manifest.data.num_fit} good images of {manifest.data.name}")
     typer.echo(f"settings    {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
     typer.echo(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")

@@ -33,7 +33,11 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle file to write.", show_default=False)],
     detector: DetectorName = DEFAULT_DETECTOR,
     backbone: BackboneName = DEFAULT_BACKBONE,
-    size: SizeText = "256",
+    size: SizeText = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Cut large images into overlapping squares of so many pixels; see docs/large-images.md."),
+    ] = None,
     settings: SettingTexts = None,
     seed: Seed = 0,
     calibration: Annotated[
@@ -92,7 +96,8 @@ def train(
             data,
             detector=detector,
             backbone=backbone,
-            size=parse_size(size),
+            size=None if size is None else parse_size(size),
+            tile=tile,
             settings=parse_settings(settings),
             seed=seed,
             calibration=calibration,
@@ -115,6 +120,7 @@ def train(
                 "bundle_bytes": output.stat().st_size,
                 "detector": manifest.detector,
                 "input_hw": manifest.input_hw,
+                "tile_px": manifest.tiling.tile_px if manifest.tiling else None,
                 "num_good": manifest.data.num_calibration,
                 "skipped": skipped,
                 "suspicious": manifest.facts.get("suspicious", []),
@@ -131,6 +137,11 @@ def train(
         f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
         f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
     )
+    if manifest.tiling is not None:
+        say(
+            f"images are cut into tiles of {manifest.tiling.tile_px} pixels; "
+            f"{manifest.facts['num_tiles']} of {manifest.facts['num_possible_tiles']} were learned from"
+        )
     for sentence in explain(thresholds):
         say(sentence)
     for note in manifest.facts.get("notes", []):

@@ -20,7 +20,11 @@ BackboneName = Annotated[
     str, typer.Option("--backbone", help="A name from `blemish backbones`, or a description file.")
 ]
 SizeText = Annotated[
-    str, typer.Option("--size", help="Shorter side of the input in pixels, or HEIGHTxWIDTH; multiples of 32.")
+    str | None,
+    typer.Option(
+        "--size",
+        help="Shorter side of the input in pixels (256; with --tile the tile's), or HEIGHTxWIDTH; multiples of 32.",
+    ),
 ]
 SettingTexts = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the detector, key=value; may be given many times.")

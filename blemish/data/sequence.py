@@ -84,6 +84,30 @@ class ResizedImages(Sequence[Image]):
         return image
 
 
+class ImageFiles(Sequence[Image]):
+    """The images of files (or arrays) at their own size, each read when it is asked for and not kept."""
+
+    def __init__(self, sources: Sequence[Path | Image]) -> None:
+        self._sources = tuple(sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def subset(self, places: Sequence[int] | NDArray[Any]) -> ImageFiles:
+        """Some of the images, in the given order."""
+        return ImageFiles([self._sources[int(place)] for place in places])
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index: int | slice) -> Image | ImageFiles:
+        if isinstance(index, slice):
+            return ImageFiles(self._sources[index])
+        source = self._sources[index]
+        return read_image(source) if isinstance(source, Path) else source
+
+
 def find_unreadable(paths: Sequence[Path], progress: Progress = silent) -> tuple[tuple[Path, str], ...]:
     """The files that `read_image` refuses, each with the reason; every file is decoded to the end."""
     found: list[tuple[Path, str]] = []

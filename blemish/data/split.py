@@ -9,6 +9,10 @@ from blemish.errors import SettingsError
 
 Indices = NDArray[np.intp]
 
+NUM_FOLDS = 5
+CALIBRATION_SHARE = 0.25
+"""Into how many folds good images are divided, and the share kept out where they are not."""
+
 
 def contiguous_folds(num_images: int, num_folds: int) -> tuple[Indices, ...]:
     """Disjoint blocks of neighboring positions that together hold every image once; sizes differ by one at most.

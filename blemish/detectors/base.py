@@ -20,6 +20,7 @@ from blemish.schema import Backbone, Fit, Image, Progress
 class DetectorInfo:
     """What a detector declares: `settings` is its typed settings class, `min_images` the fewest good images it takes.
 
+    `is_positional` says that it learns what is usual at each place of the image: it cannot learn from tiles.
     `is_order_free` says that the order of the fit images makes no difference; `calibration` is the form used where
     none is asked for ("cross" where fitting several times is cheap).
     """
@@ -31,6 +32,7 @@ class DetectorInfo:
     needs_backbone: bool = True
     needs_torch: bool = False
     reconstructs: bool = False
+    is_positional: bool = False
     min_images: int = 2
     is_order_free: bool = True
     calibration: str = "cross"

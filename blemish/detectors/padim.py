@@ -40,6 +40,7 @@ INFO = DetectorInfo(
     summary="one Gaussian of patch embeddings for each position; for parts that lie the same way each time",
     paper="Defard et al., PaDiM: a Patch Distribution Modeling Framework, ICPR 2020",
     settings=Settings,
+    is_positional=True,
     min_images=4,
 )
 

@@ -34,6 +34,7 @@ INFO = DetectorInfo(
     paper="",
     settings=Settings,
     needs_backbone=False,
+    is_positional=True,
 )
 
 

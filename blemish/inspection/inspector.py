@@ -18,8 +18,10 @@ from blemish.errors import BundleError
 from blemish.inspection.reduction import reduce_map
 from blemish.inspection.regions import find_regions
 from blemish.inspection.rules import apply_rules
+from blemish.inspection.tiles import predict_image
 from blemish.inspection.zones import check_zone, zone_mask
 from blemish.runtime.engines import DEFAULT_ENGINE
+from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import open_session
 from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
 
@@ -27,9 +29,9 @@ from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
 class Inspector:
     """Turns images into verdicts with one bundle; safe to use from several threads.
 
+    Where the bundle was trained on tiles, images are cut into tiles; `milliseconds` and the rest are of whole images.
     `engine` runs the graph (where it fails to load, the default one does: see `open_session`); `threads` 0 lets it use
-    all physical cores. With `watch_drift` each verdict carries the numbers that a
-    `DriftMonitor` takes.
+    all physical cores. With `watch_drift` each verdict carries the numbers that a `DriftMonitor` takes.
     """
 
     def __init__(
@@ -42,7 +44,10 @@ class Inspector:
             )
         self.bundle = bundle
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
-        self.session = open_session(bundle.graph, engine=engine, threads=threads)
+        self.tiling = bundle.manifest.tiling
+        self._threads = threads
+        # Tiles share the cores best when each is run by one of them.
+        self.session = open_session(bundle.graph, engine=engine, threads=threads if self.tiling is None else 1)
 
     def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
         """The verdict on an image file or array (see `as_image` for the arrays taken).
@@ -56,13 +61,21 @@ class Inspector:
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""
         start = time.perf_counter()
-        resized = resize_image(image, self.session.input_hw)
-        [prediction] = self.session.predict([resized])
+        image_hw = (image.shape[0], image.shape[1])
+        # Where images are cut into tiles, the whole at the input size is looked at by the drift watch alone.
+        resized = resize_image(image, self.session.input_hw) if self.tiling is None or self.watch_drift else image
+        prediction, reduction = predict_image(
+            self.session,
+            resized if self.tiling is None else image,
+            self.bundle.manifest.reduction,
+            self.tiling,
+            num_threads=self._threads or usable_cores(),
+        )
         verdict = judge_prediction(
             prediction,
             self.bundle.calibration,
-            self.bundle.manifest.reduction,
-            image_hw=(image.shape[0], image.shape[1]),
+            reduction,
+            image_hw=image_hw,
             name=name,
             bundle_id=self.bundle.bundle_id,
         )

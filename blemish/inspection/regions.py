@@ -25,7 +25,10 @@ def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tu
             return ()
     labels = _labels(anomaly_map, calibration.pixel_threshold, calibration.regions)
     found = np.unique(labels[(labels > 0) & (anomaly_map > calibration.pixel_threshold)])
-    regions = [_region(anomaly_map, labels, int(label), image_hw, calibration.mm_per_px) for label in found]
+    boxes = _boxes(labels)
+    regions = [
+        _region(anomaly_map, labels, int(label), boxes[int(label)], image_hw, calibration.mm_per_px) for label in found
+    ]
     return tuple(sorted(regions, key=lambda region: -region.peak_score))
 
 
@@ -62,17 +65,33 @@ def _disc(diameter: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)
 
 
+def _boxes(labels: NDArray[np.int32]) -> dict[int, tuple[int, int, int, int]]:
+    """Left, top, width and height of each label, in one pass over the map: a large map may hold many regions."""
+    rows, columns = np.nonzero(labels)
+    values = labels[rows, columns]
+    order = np.argsort(values, kind="stable")  # rows stay sorted within a label
+    rows, columns, values = rows[order], columns[order], values[order]
+    starts = np.flatnonzero(np.diff(values, prepend=0))
+    ends = np.append(starts[1:], len(values)) - 1
+    lefts, rights = np.minimum.reduceat(columns, starts), np.maximum.reduceat(columns, starts)
+    return {
+        int(values[start]): (int(left), int(rows[start]), int(right - left) + 1, int(rows[end] - rows[start]) + 1)
+        for start, end, left, right in zip(starts, ends, lefts, rights, strict=True)
+    }
+
+
 def _region(
     anomaly_map: AnomalyMap,
     labels: NDArray[np.int32],
     label: int,
+    box: tuple[int, int, int, int],
     image_hw: tuple[int, int],
     mm_per_px: float | None,
 ) -> Region:
-    rows, columns = np.nonzero(labels == label)
-    top, left = int(rows.min()), int(columns.min())
-    height, width = int(rows.max()) - top + 1, int(columns.max()) - left + 1
+    left, top, width, height = box
     mask = labels[top : top + height, left : left + width] == label
+    rows, columns = np.nonzero(mask)
+    rows, columns = rows + top, columns + left
     values = anomaly_map[rows, columns]
     peak = int(values.argmax())
     scale_x, scale_y = image_hw[1] / anomaly_map.shape[1], image_hw[0] / anomaly_map.shape[0]

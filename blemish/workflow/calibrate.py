@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.calibration.calibrate import calibrate, recalibrate
@@ -20,12 +21,14 @@ from blemish.calibration.rules import parse_rules
 from blemish.calibration.settings import CalibrationSettings
 from blemish.data.decode import read_mask
 from blemish.data.index import hash_files
-from blemish.data.sequence import ResizedImages
+from blemish.data.sequence import ImageFiles, ResizedImages
 from blemish.errors import CalibrationError
 from blemish.inspection.reduction import reduce_map
+from blemish.inspection.tiles import predict_image
 from blemish.inspection.zones import zone_from_mask, zone_mask
+from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import Session
-from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Zone, silent
+from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Tiling, Zone, silent
 
 HASH_DIGITS = 16
 """Hex digits of an image file's SHA-256 that a bundle keeps."""
@@ -58,10 +61,53 @@ def product_facts(
     )
 
 
-def calibrate_held_out(
-    held_out: HeldOut,
-    images: Sequence[Image],
+@dataclass(frozen=True)
+class GoodScores:
+    """What a calibration takes of each good image: its score and the largest value of its map, inside the zone."""
+
+    scores: NDArray[np.float32]
+    map_maxima: NDArray[np.float32]
+
+
+def scores_inside(held_out: HeldOut, reduction: Reduction, zone: Zone | None) -> GoodScores:
+    """Scores and largest map values of held-out results; where there is a zone, inside it."""
+    maps = held_out.anomaly_maps
+    if zone is None:
+        return GoodScores(held_out.anomaly_scores, maps.max(axis=(1, 2)))
+    inside = zone_mask(zone, (maps.shape[1], maps.shape[2]))
+    scores = [reduce_map(anomaly_map, reduction, inside) for anomaly_map in maps]
+    return GoodScores(np.array(scores, np.float32), maps[:, inside].max(axis=1))
+
+
+def score_images(
+    graph: bytes,
+    images: Collection[Image],
     reduction: Reduction,
+    *,
+    tiling: Tiling | None,
+    zone: Zone | None,
+    progress: Progress = silent,
+    task: str = "scoring held-out images",
+) -> GoodScores:
+    """Scores and largest map values of images that the graph was not fitted on; one is in memory at a time.
+
+    `images` are whole with `tiling`, else at the input size.
+    """
+    session = Session(graph, threads=0 if tiling is None else 1)
+    scores, maxima = [], []
+    for number, image in enumerate(images, start=1):
+        prediction, kept = predict_image(session, image, reduction, tiling, num_threads=usable_cores())
+        one = HeldOut(np.array([prediction.anomaly_score], np.float32), prediction.anomaly_map[None])
+        found = scores_inside(one, kept, zone)
+        scores.append(found.scores[0])
+        maxima.append(found.map_maxima[0])
+        progress(task, number, len(images))
+    return GoodScores(np.array(scores, np.float32), np.array(maxima, np.float32))
+
+
+def calibrate_held_out(
+    found: GoodScores,
+    images: Sequence[Image],
     *,
     graph_sha256: str,
     method: Literal["split", "cross"],
@@ -69,41 +115,21 @@ def calibrate_held_out(
     product: ProductFacts,
     defective_scores: Sequence[float] | None = None,
 ) -> Calibration:
-    """The calibration from held-out results on good images.
+    """The calibration from scores of good images by models that did not see them.
 
     `images` are all good images at the input size, also those fitted on: what good pictures look like.
     """
-    maps, scores = held_out.anomaly_maps, held_out.anomaly_scores
-    if product.zone is not None:
-        inside = zone_mask(product.zone, (maps.shape[1], maps.shape[2]))
-        scores = np.array([reduce_map(anomaly_map, reduction, inside) for anomaly_map in maps], np.float32)
-        maxima = np.array([anomaly_map[inside].max() for anomaly_map in maps])
-    else:
-        maxima = maps.max(axis=(1, 2))
     return calibrate(
-        scores,
-        maxima,
+        found.scores,
+        found.map_maxima,
         graph_sha256=graph_sha256,
         method=method,
         settings=settings,
         mm_per_px=product.mm_per_px,
         rules=product.rules,
         zone=product.zone,
-        conditions=good_conditions(scores, map(measure_picture, images)),
+        conditions=good_conditions(found.scores, map(measure_picture, images)),
         defective_scores=defective_scores,
-    )
-
-
-def run_graph(graph: bytes, images: Sequence[Image], progress: Progress = silent) -> HeldOut:
-    """The graph's scores and maps of images that it was not fitted on."""
-    session = Session(graph)
-    predictions = []
-    for number, image in enumerate(images):
-        predictions.extend(session.predict([image]))
-        progress("scoring held-out images", number + 1, len(images))
-    return HeldOut(
-        np.array([prediction.anomaly_score for prediction in predictions], np.float32),
-        np.stack([prediction.anomaly_map for prediction in predictions]),
     )
 
 
@@ -126,18 +152,26 @@ def calibrate_bundle(
     """
     present = bundle.calibration
     product = product or ProductFacts(present.zone, present.rules, present.mm_per_px)
-    input_hw = bundle.manifest.input_hw
-    defective_scores = None
-    if defective:
-        found = run_graph(bundle.graph, ResizedImages(tuple(defective), input_hw), progress)
-        defective_scores = _zone_scores(found, bundle.manifest.reduction, product.zone)
+    manifest = bundle.manifest
+
+    def score(paths: Sequence[Path]) -> GoodScores:
+        images = ImageFiles(paths) if manifest.tiling else ResizedImages(tuple(paths), manifest.input_hw)
+        return score_images(
+            bundle.graph,
+            images,
+            manifest.reduction,
+            tiling=manifest.tiling,
+            zone=product.zone,
+            progress=progress,
+            task="scoring images",
+        )
+
+    defective_scores = [float(value) for value in score(defective).scores] if defective else None
     if good:
         _check_new(bundle, good)
-        images = ResizedImages(tuple(good), input_hw)
         new = calibrate_held_out(
-            run_graph(bundle.graph, images, progress),
-            images,
-            bundle.manifest.reduction,
+            score(good),
+            ResizedImages(tuple(good), manifest.input_hw),
             graph_sha256=bundle.graph_sha256,
             method="split",
             settings=settings,
@@ -167,13 +201,6 @@ def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "
 def short_hashes(paths: Sequence[Path]) -> tuple[str, ...]:
     """The first `HASH_DIGITS` hex digits of each file's SHA-256."""
     return tuple(digest[:HASH_DIGITS] for digest in hash_files(paths))
-
-
-def _zone_scores(held_out: HeldOut, reduction: Reduction, zone: Zone | None) -> list[float]:
-    if zone is None:
-        return [float(score) for score in held_out.anomaly_scores]
-    inside = zone_mask(zone, (held_out.anomaly_maps.shape[1], held_out.anomaly_maps.shape[2]))
-    return [reduce_map(anomaly_map, reduction, inside) for anomaly_map in held_out.anomaly_maps]
 
 
 def _check_new(bundle: Bundle, good: Sequence[Path]) -> None:

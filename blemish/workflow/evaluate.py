@@ -22,6 +22,7 @@ from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
 from blemish.metrics.intervals import median_interval
 from blemish.metrics.reconstruction import mse
+from blemish.outputs.overlay import shrink_picture
 from blemish.schema import (
     DEFECTIVE,
     GOOD,
@@ -40,6 +41,8 @@ from blemish.workflow.loco import SaturatedOverlap
 
 GALLERY_SIZE = 8
 """Pictures kept for each part of the report: escapes, false rejects, hits, accepted good parts."""
+PICTURE_PIXELS = 4_000_000
+"""Pictures of larger images are kept smaller: those of a report are in memory together."""
 
 
 def evaluate(
@@ -128,6 +131,7 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "detector": manifest.detector,
         "backbone": manifest.backbone.name if manifest.backbone else None,
         "input_hw": list(manifest.input_hw),
+        "tile_px": manifest.tiling.tile_px if manifest.tiling else None,
         "settings": manifest.settings,
         "seed": manifest.seed,
         "created": manifest.created,
@@ -263,10 +267,12 @@ def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[in
 
 def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Picture:
     image = read_image(item.path)
+    verdict = inspector.inspect_image(image, index.relative(item.path))
+    image, verdict = shrink_picture(image, verdict, PICTURE_PIXELS)
     mask = read_mask(item.mask_path) if item.mask_path else None
     if mask is not None and mask.shape != image.shape[:2]:
         mask = resize_mask(mask, (image.shape[0], image.shape[1]))
-    return Picture(item, inspector.inspect_image(image, index.relative(item.path)), image, mask)
+    return Picture(item, verdict, image, mask)
 
 
 def _result(item: ImageItem, verdict: Verdict, reconstruction_mse: float | None) -> ImageResult:

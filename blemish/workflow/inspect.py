@@ -14,8 +14,8 @@ from blemish.inspection.inspector import Inspector
 from blemish.outputs.overlay import map_scale
 from blemish.outputs.sinks import CsvSink, JsonLinesSink, OverlaySink, Sink
 from blemish.runtime.memory import is_out_of_memory
+from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.schema import Calibration, Image, Progress, Verdict, silent
-from blemish.workflow.pipeline import map_in_order, usable_cores
 
 Tell = Callable[[str], None]
 Inspected = tuple[Path, Verdict | ImageError]
@@ -152,6 +152,8 @@ def inspect_files(
         tell(f"memory ran out: going on with {num_threads} image{'s' if num_threads > 1 else ''} at a time")
 
     num_threads = max(1, min(num_threads or usable_cores(), len(paths)))
+    if inspector.tiling is not None:  # its tiles take all cores already: one image is read and drawn meanwhile
+        num_threads = min(num_threads, 2)
     outcomes = map_in_order(inspect, names(), num_threads, alone=inspect_alone, on_fewer=fewer)
     for number, (path, outcome) in enumerate(outcomes, start=1):
         if output is not None and isinstance(outcome, Verdict):

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -17,26 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
-from blemish.bundle.manifest import FORMAT_VERSION, BackboneFacts, DataFacts, Manifest
+from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
 from blemish.calibration.calibrate import suspects
 from blemish.calibration.settings import CalibrationSettings
 from blemish.data.decode import as_image
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.resize import RESIZE_RULE, choose_input_hw
-from blemish.data.sequence import ResizedImages, find_unreadable, read_image_sizes
-from blemish.data.split import contiguous_folds, holdout_split
+from blemish.data.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
+from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, contiguous_folds, holdout_split
 from blemish.detectors.base import Detector, DetectorInfo, FitFunction
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
-from blemish.schema import DEFECTIVE, Backbone, Fit, HeldOut, Image, Progress, silent
+from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress, Tiling, Zone, silent
 from blemish.weights import find_backbone
-from blemish.workflow.calibrate import ProductFacts, calibrate_held_out, run_graph, short_hashes
+from blemish.workflow.calibrate import (
+    GoodScores,
+    ProductFacts,
+    calibrate_held_out,
+    score_images,
+    scores_inside,
+    short_hashes,
+)
 from blemish.workflow.defects import fit_with, labelled_defects
 from blemish.workflow.memory import peak_memory_mb
 from blemish.workflow.settings import make_settings, settings_json
+from blemish.workflow.tiles import fit_on_tiles, make_tiling
 
-NUM_FOLDS = 5
-CALIBRATION_SHARE = 0.25
 NUM_SAMPLES = 8
 """Good images kept in the bundle, to check engines and exports with."""
 
@@ -61,7 +67,8 @@ def train(
     *,
     detector: str = DEFAULT_DETECTOR,
     backbone: str = DEFAULT_BACKBONE,
-    size: Size = 256,
+    size: Size | None = None,
+    tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     calibration: Literal["cross", "split"] | None = None,
@@ -73,54 +80,62 @@ def train(
 ) -> Bundle:
     """A bundle fitted and calibrated on the good images of `data`.
 
-    `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
-    or (height, width). Test images of `data` are never read. Good images whose held-out score lies far above the rest
-    are named in the manifest's facts under "suspicious". With `with_defects` half of the labelled defects of `data` are
-    learned from, by detectors that can; an evaluation leaves these out.
+    `size` is the shorter side of the graph's input in pixels (256), the longer one follows the median shape of the
+    images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
+    `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. Test images of `data` are
+    never read. Good images whose held-out score lies far above the rest are named in the manifest's facts under
+    "suspicious". With `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an
+    evaluation leaves these out.
     """
     module = load_detector(detector)
     checked = make_settings(module.INFO, settings or {})
     network = find_backbone(backbone) if module.INFO.needs_backbone else None
     good = good_images(data, skip_unreadable=skip_unreadable, progress=progress)
     _check_count(good, module)
+    product = product or ProductFacts()
     start = time.perf_counter()
+    defects: tuple[ImageItem, ...] = ()
     try:
-        images = ResizedImages(good.sources, _input_hw(good.sources, size))
-        defects = labelled_defects(data, seed) if with_defects else ()
-        fit_function = fit_with(module, defects, images.hw)
-        fit, held_out, places, method = _fit(
-            module.INFO, fit_function, checked, images, network, seed, calibration, progress
-        )
+        method = calibration or ("cross" if module.INFO.calibration == "cross" else "split")
+        if tile is None:
+            images = ResizedImages(good.sources, _input_hw(good.sources, 256 if size is None else size))
+            defects = labelled_defects(data, seed) if with_defects else ()
+            fit_function = fit_with(module, defects, images.hw)
+            made = _fit(module.INFO, fit_function, checked, images, network, seed, method, product.zone, progress)
+        else:
+            if with_defects or isinstance(size, tuple):
+                wanted = "learning from defects" if with_defects else "a size of height and width"
+                raise SettingsError(f"{wanted} and tiles do not go together: leave one of them out")
+            made = _fit_tiles(module, checked, good, tile, size, network, seed, method, product.zone, progress)
     except ImageError as error:
         raise _explain_unreadable(good.sources, progress) from error
     seconds = time.perf_counter() - start
-    graph_sha256 = hashlib.sha256(fit.graph).hexdigest()
-    held = [int(place) for place in places]
+    fit = made.fit
     thresholds = calibrate_held_out(
-        held_out,
-        images,
-        fit.reduction,
-        graph_sha256=graph_sha256,
+        made.found,
+        made.pictures,
+        graph_sha256=hashlib.sha256(fit.graph).hexdigest(),
         method=method,
         settings=calibration_settings,
-        product=product or ProductFacts(),
+        product=product,
     )
-    far = [good.names[held[place]] for place in suspects(held_out.anomaly_scores)]
+    far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
+    num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=1 if made.tiling is None else 2,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         detector=detector,
         settings=settings_json(module.INFO, checked),
         seed=seed,
-        input_hw=images.hw,
+        input_hw=made.pictures.hw,
         resize_rule=RESIZE_RULE,
         reduction=fit.reduction,
         backbone=None if network is None else _backbone_facts(network),
         data=DataFacts(
             name=good.name,
             fingerprint=good.fingerprint,
-            num_fit=len(images) if method == "cross" else len(images) - len(held_out.anomaly_scores),
-            num_calibration=len(held_out.anomaly_scores),
+            num_fit=num_good if method == "cross" else num_good - num_held,
+            num_calibration=num_held,
             image_sha256=short_hashes(
                 [
                     *(source for source in good.sources if isinstance(source, Path)),
@@ -130,6 +145,7 @@ def train(
         ),
         facts={
             **fit.facts,
+            **made.facts,
             "fit_seconds": round(seconds, 3),
             "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
@@ -137,8 +153,9 @@ def train(
             "notes": [*good.notes, *fit.facts.get("notes", [])],
         },
         versions=_versions(),
+        tiling=made.tiling,
     )
-    return Bundle(manifest, fit.graph, thresholds, samples=_samples(images))
+    return Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
 
 
 def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Progress = silent) -> GoodImages:
@@ -191,9 +208,29 @@ def _input_hw(sources: Sequence[Path | Image], size: Size) -> tuple[int, int]:
         if min(size) < 32 or any(side % 32 for side in size):
             raise SettingsError(f"size {size[0]}x{size[1]}: both sides must be multiples of 32, for example 256x640")
         return size
-    paths = [source for source in sources if isinstance(source, Path)]
-    shapes = [(source.shape[0], source.shape[1]) for source in sources if not isinstance(source, Path)]
-    return choose_input_hw([*read_image_sizes(paths), *shapes], size)
+    return choose_input_hw(_image_hws(sources), size)
+
+
+def _image_hws(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
+    """Height and width of each image, in the order given."""
+    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)]))
+    return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A fit, and `found`: scores of the good images at the places `held`, by models that did not see them.
+
+    `pictures` are all good images at the input size, `seen` what the detector was given of them.
+    """
+
+    fit: Fit
+    found: GoodScores
+    held: NDArray[np.intp]
+    pictures: ResizedImages
+    seen: Sequence[Image]
+    tiling: Tiling | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _fit(
@@ -203,15 +240,15 @@ def _fit(
     images: ResizedImages,
     backbone: Backbone | None,
     seed: int,
-    calibration: Literal["cross", "split"] | None,
+    method: Literal["cross", "split"],
+    zone: Zone | None,
     progress: Progress,
-) -> tuple[Fit, HeldOut, NDArray[np.intp], Literal["cross", "split"]]:
-    """The fit, results on good images by a model that did not see them, the places of these, and how they were got."""
-    if (calibration or info.calibration) == "cross":
+) -> _Made:
+    if method == "cross":
         folds = contiguous_folds(len(images), min(NUM_FOLDS, len(images)))
         fit = fit_function(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
         assert fit.held_out is not None
-        return fit, fit.held_out, np.arange(len(images)), "cross"
+        return _Made(fit, scores_inside(fit.held_out, fit.reduction, zone), np.arange(len(images)), images, seen=images)
     kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
     if len(kept) < info.min_images or len(held) < 2:
         raise DataError(
@@ -220,7 +257,40 @@ def _fit(
         )
     part = images.subset(kept)
     fit = fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
-    return fit, run_graph(fit.graph, images.subset(held), progress), held, "split"
+    found = score_images(fit.graph, images.subset(held), fit.reduction, tiling=None, zone=zone, progress=progress)
+    return _Made(fit, found, held, images, seen=images)
+
+
+def _fit_tiles(
+    module: Detector,
+    settings: Any,
+    good: GoodImages,
+    tile: int,
+    size: int | None,
+    backbone: Backbone | None,
+    seed: int,
+    method: Literal["cross", "split"],
+    zone: Zone | None,
+    progress: Progress,
+) -> _Made:
+    image_hws = _image_hws(good.sources)
+    tiling, side = make_tiling(tile, size, image_hws)
+    fit, found, held, cut = fit_on_tiles(
+        module.INFO,
+        module.fit,
+        settings,
+        ImageFiles(good.sources),
+        image_hws,
+        tiling,
+        side,
+        backbone,
+        seed,
+        method,
+        zone,
+        progress,
+    )
+    facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}
+    return _Made(fit, found, held, ResizedImages(good.sources, (side, side)), cut.tiles, tiling, facts)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:

@@ -128,8 +128,8 @@ def test_a_hash_of_a_member_that_is_not_there_is_refused(members: Members, tmp_p
 
 
 def test_a_newer_version_asks_for_a_newer_program(members: Members, tmp_path: Path) -> None:
-    newer = changed_json(members, "manifest.json", format_version=2, something_new=True)
-    assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 2", "install a newer blemish")
+    newer = changed_json(members, "manifest.json", format_version=3, something_new=True)
+    assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 3", "install a newer blemish")
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, [], True])

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from blemish.data.decode import LARGE_PIXELS
+from blemish.data.decode import LARGE_PIXELS, MAX_PIXELS
+from blemish.inspection.tiles import MAX_MAP_PIXELS
 from blemish.outputs.overlay import OVERLAY_PIXELS
 from blemish.testing.tiny import TinyProduct, write_tiny_product
+from blemish.workflow.tiles import MAX_FIT_PIXELS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "large-images.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -25,6 +27,6 @@ def test_the_examples_run(
     assert "accept" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("pixels", [LARGE_PIXELS, OVERLAY_PIXELS])
+@pytest.mark.parametrize("pixels", [LARGE_PIXELS, OVERLAY_PIXELS, MAX_PIXELS, MAX_MAP_PIXELS, MAX_FIT_PIXELS])
 def test_the_limits_are_stated(pixels: int) -> None:
-    assert f"{pixels // 1_000_000} million pixels" in PAGE
+    assert f"{round(pixels / 1_000_000)} million" in PAGE

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blemish.errors import EngineError, ImageError
 from blemish.runtime.memory import is_out_of_memory
-from blemish.workflow.pipeline import AHEAD, map_in_order, usable_cores
+from blemish.runtime.pipeline import AHEAD, map_in_order, usable_cores
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,0 +1,147 @@
+"""Fitting and calibrating on tiles of large images; detectors see tiles as images and know nothing of it.
+
+Folds, scores and thresholds are of images, never of tiles: a held-out image is cut, scored and stitched whole, by a
+model that saw none of its tiles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.sequence import ImageFiles
+from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, contiguous_folds, holdout_split
+from blemish.detectors.base import DetectorInfo, FitFunction
+from blemish.errors import DataError, SettingsError
+from blemish.inspection.tiles import TileGrid
+from blemish.schema import Backbone, Fit, Image, Progress, Tiling, Zone, silent
+from blemish.workflow.calibrate import GoodScores, score_images
+
+MAX_FIT_PIXELS = 2**25
+"""Most pixels at the input size that are learned from: 512 tiles of 256 x 256, or 128 of 512 x 512."""
+OVERLAP_SHARE = 0.25
+"""Share of a tile that its neighbor sees too, to the next multiple of 32 pixels: what a network sees around a spot."""
+GOLDEN = 0.5 * (5**0.5 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitTiles:
+    """The tiles that are learned from, uint8 at the input size; `owners` are the images they were cut from."""
+
+    tiles: tuple[Image, ...]
+    owners: NDArray[np.intp]
+    num_possible: int
+
+    def of_images(self, places: NDArray[np.intp]) -> list[Image]:
+        return [self.tiles[index] for index in np.flatnonzero(np.isin(self.owners, places))]
+
+
+def make_tiling(tile_px: int, size: int | None, image_hws: Sequence[tuple[int, int]]) -> tuple[Tiling, int]:
+    """The tiling, and the side of the graph's input: `size`, or the tile's own side to the next multiple of 32."""
+    side = size if size is not None else 32 * max(2, round(tile_px / 32))
+    if side % 32 or not 64 <= side <= 1024:
+        raise SettingsError(f"size {side} with tiles: give a multiple of 32 from 64 to 1024, for example 256")
+    try:
+        tiling = Tiling(tile_px, 32 * max(1, round(side * OVERLAP_SHARE / 32)))
+    except ValueError as error:
+        raise SettingsError(f"--tile {tile_px}: {error}") from None
+    largest = max(max(hw) for hw in image_hws)
+    if largest <= tile_px:
+        raise SettingsError(
+            f"--tile {tile_px}: no image is larger than a tile (the longest side is {largest} pixels); leave it out"
+        )
+    return tiling, side
+
+
+def cut_fit_tiles(
+    images: ImageFiles, image_hws: Sequence[tuple[int, int]], tiling: Tiling, side: int, progress: Progress
+) -> FitTiles:
+    """Tiles of good images to learn from: all of them, or `MAX_FIT_PIXELS`, spread evenly over images and places."""
+    grids = [TileGrid.of(hw, tiling, (side, side)) for hw in image_hws]
+    num_possible = sum(len(grid) for grid in grids)
+    budget = max(1, MAX_FIT_PIXELS // side**2)
+    used = np.unique(np.linspace(0, len(grids) - 1, min(budget, len(grids))).round().astype(np.intp))
+    tiles: list[Image] = []
+    owners: list[int] = []
+    for done, number in enumerate(used.tolist(), start=1):
+        share = len(grids[number]) if num_possible <= budget else max(1, budget // len(used))
+        image = images[number]
+        for tile in spread_over(len(grids[number]), share, number):
+            tiles.append(grids[number].cut(image, tile))
+            owners.append(number)
+        progress("cutting tiles", done, len(used))
+    return FitTiles(tuple(tiles), np.array(owners, np.intp), num_possible)
+
+
+def spread_over(num_tiles: int, share: int, number: int) -> list[int]:
+    """At most `share` of an image's tiles at even steps; from image to image the first moves on by the golden section.
+
+    >>> [spread_over(6, 2, number) for number in range(4)]
+    [[0, 3], [1, 4], [0, 3], [2, 5]]
+    """
+    share = min(share, num_tiles)
+    first = (number * GOLDEN) % 1
+    return sorted({int((place + first) * num_tiles / share) for place in range(share)})
+
+
+def fit_on_tiles(
+    info: DetectorInfo,
+    fit_function: FitFunction,
+    settings: Any,
+    images: ImageFiles,
+    image_hws: Sequence[tuple[int, int]],
+    tiling: Tiling,
+    side: int,
+    backbone: Backbone | None,
+    seed: int,
+    calibration: Literal["cross", "split"],
+    zone: Zone | None,
+    progress: Progress,
+) -> tuple[Fit, GoodScores, NDArray[np.intp], FitTiles]:
+    """The fit on tiles, scores of whole good images by models that saw none of their tiles, and the places of these."""
+    if info.is_positional:
+        raise SettingsError(
+            f"{info.name} learns what is usual at each place of the image, and a tile may come from anywhere: "
+            "leave --tile out, or use patchcore"
+        )
+    found = cut_fit_tiles(images, image_hws, tiling, side, progress)
+    everything = np.arange(len(images))
+
+    def fit(places: NDArray[np.intp], progress: Progress) -> Fit:
+        part = found.of_images(places)
+        if len(part) < info.min_images:
+            raise DataError(
+                f"{len(part)} tiles to learn from, {info.name} needs at least {info.min_images}: add images"
+            )
+        return fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
+
+    def score(graph: bytes, places: NDArray[np.intp], reduction_of: Fit, progress: Progress) -> GoodScores:
+        part = images.subset(places)
+        return score_images(graph, part, reduction_of.reduction, tiling=tiling, zone=zone, progress=progress)
+
+    if calibration == "split":
+        kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
+        if len(held) < 2:
+            raise DataError(
+                f"{len(images)} good images are too few to keep a part for calibration: "
+                "add images or use --calibration cross"
+            )
+        made = fit(kept, progress)
+        return made, score(made.graph, held, made, progress), held, found
+    made = fit(everything, progress)
+    parts = []
+    for fold in contiguous_folds(len(images), min(NUM_FOLDS, len(images))):
+        other = fit(np.setdiff1d(everything, fold), silent)
+
+        def tell(task: str, done: int, total: int, start: int = int(fold[0])) -> None:
+            progress(task, start + done, len(images))
+
+        parts.append(score(other.graph, fold, other, tell))
+    scores = GoodScores(
+        np.concatenate([part.scores for part in parts]), np.concatenate([part.map_maxima for part in parts])
+    )
+    return made, scores, everything, found
