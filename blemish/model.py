@@ -48,8 +48,9 @@ class Model:
         from blemish.inspection.inspector import Inspector
         from blemish.workflow.engines import resolve_engine
 
-        threads = 1 if num_images > 1 and self.bundle.manifest.tiling is None else self.threads
-        engine = resolve_engine(self.bundle, self.engine, threads=threads)
+        is_tiled = self.bundle.manifest.tiling is not None
+        threads = 1 if num_images > 1 and not is_tiled else self.threads
+        engine = resolve_engine(self.bundle, self.engine, threads=1 if is_tiled else threads)
         return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift)
 
     def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
@@ -134,7 +135,8 @@ def train(
     overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
     wanted share of good parts that are rejected, promised with `confidence` where there are enough good images; with
     `review_rate`, the share of good parts rejected or put up for review. With `with_defects` a detector that can
-    (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the images.
+    (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the
+    images.
     """
     from blemish.calibration.settings import CalibrationSettings
     from blemish.workflow.train import train as train_bundle

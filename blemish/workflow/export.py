@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from blemish import __version__
 from blemish.bundle.bundle import CALIBRATION, Bundle
-from blemish.errors import EngineError
+from blemish.errors import BundleError, EngineError
 from blemish.files import write_file
 from blemish.runtime.engines import DEFAULT_ENGINE, what_lacks
 from blemish.runtime.session import Session
@@ -42,8 +42,14 @@ class Exported:
 def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
     """`folder`, now holding the graph in the form asked for and all that a program needs to give the same verdicts.
 
-    Raises EngineError, before anything is written, where the exported graph does not say what the bundle's graph says.
+    Raises EngineError, before anything is written, where the exported graph does not say what the bundle's graph says,
+    and BundleError where images are cut into tiles: the sample programs resize an image as a whole.
     """
+    if bundle.manifest.tiling is not None:
+        raise BundleError(
+            "this bundle cuts images into tiles, which the exported sample programs do not: inspect with blemish, "
+            "or train without --tile"
+        )
     graphs = _graph_files(bundle, to)
     images = check_images(bundle).images
     reference = judge_images(bundle, Session(bundle.graph), images)

@@ -10,12 +10,11 @@ import numpy as np
 from blemish.calibration.calibrate import suspects
 from blemish.data.resize import choose_input_hw
 from blemish.data.sequence import ResizedImages, read_image_sizes
-from blemish.data.split import contiguous_folds
+from blemish.data.split import NUM_FOLDS, contiguous_folds
 from blemish.errors import DataError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import ImageItem, Progress, silent
 from blemish.weights import find_backbone
-from blemish.workflow.train import NUM_FOLDS
 
 
 @dataclass(frozen=True)

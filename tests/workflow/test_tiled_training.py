@@ -1,4 +1,4 @@
-"""Training on tiles of large images: what is learned from, who is scored by whom, and that nobody has to be told again."""
+"""Training on tiles of large images: what is learned from, who is scored by whom, and that nobody is told again."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from blemish.testing.tiny import make_tiny_product, write_png
 from blemish.weights import find_backbone
 from blemish.workflow import tiles
 from blemish.workflow.calibrate import ProductFacts
+from blemish.workflow.export import export
 from blemish.workflow.tiles import cut_fit_tiles, make_tiling, spread_over
 
 Train = Callable[..., Model]
@@ -214,6 +215,12 @@ def test_what_does_not_go_together_is_refused(train: Train, good: list[Image], o
 def test_too_few_images_for_a_split_say_so(train: Train, good: list[Image]) -> None:
     with pytest.raises(DataError, match="too few to keep a part"):
         train(good[:2], calibration="split")
+
+
+def test_an_export_without_tiles_is_refused(tiled: Model, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cuts images into tiles"):
+        export(tiled.bundle, tmp_path / "out", to="onnx")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_older_version_refuses_tiles_and_takes_the_rest(tiled: Model, model: Model, tmp_path: Path) -> None:
