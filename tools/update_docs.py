@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "verify",
     "bench",
+    "quantize",
     "export",
     "info",
     "detectors",

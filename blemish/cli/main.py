@@ -33,6 +33,7 @@ for command in (
     study.compare,
     speed.verify,
     speed.bench,
+    speed.quantize,
     speed.export,
     facts.info,
     facts.detectors,

@@ -42,16 +42,19 @@ class CheckImages:
 class EngineCheck:
     """What an engine said of the check images, beside the default engine.
 
-    Differences are the largest over all images: `map_difference` and `score_difference` raw, `relative_difference` that
-    of the scores as a share of the distance from the usual good part to the threshold. There, scores below that of any
-    good part count as the lowest of these: images that a bundle was fitted on lie at distance zero, where the square
-    root makes the most of rounding. `error` says why an engine could not run; the numbers mean nothing then.
+    Differences are the largest over all images: `map_difference` and `score_difference` raw, `relative_map_difference`
+    and `relative_difference` (of scores) as shares of the distance from the usual good part to the threshold, and only
+    as far as they can matter: scores below that of any good part count as the lowest of these, and scores further over
+    the threshold than that distance count as that far; map values likewise. (Images that a bundle was fitted on lie at
+    distance zero, where the square root makes the most of rounding.) `error` says why an engine could not run; the
+    numbers mean nothing then.
     """
 
     engine: str
     milliseconds: float = 0.0
     map_difference: float = 0.0
     score_difference: float = 0.0
+    relative_map_difference: float = 0.0
     relative_difference: float = 0.0
     num_flips: int = 0
     num_images: int = 0
@@ -138,15 +141,24 @@ def compare(
     """The row of an engine from what it and the reference said of the same images."""
     pairs = list(zip(found, reference, strict=True))
     scores = np.array([(mine.score, theirs.score) for (_, mine), (_, theirs) in pairs])
-    relevant = np.maximum(scores, calibration.good_scores[0])
+    spread = calibration.display_spread
+    relevant = np.clip(scores, calibration.good_scores[0], calibration.image_threshold + spread)
+    map_range = (calibration.good_map_maxima[0], calibration.pixel_threshold + spread)
+    map_difference = relative_map_difference = 0.0
+    for (mine, _), (theirs, _) in pairs:
+        a, b = mine.anomaly_map, theirs.anomaly_map
+        map_difference = max(map_difference, float(np.abs(a - b).max()))
+        relevant_part = np.abs(np.clip(a, *map_range) - np.clip(b, *map_range))
+        relative_map_difference = max(relative_map_difference, float(relevant_part.max()) / spread)
     return EngineCheck(
         engine,
         milliseconds,
-        max(float(np.abs(mine.anomaly_map - theirs.anomaly_map).max()) for (mine, _), (theirs, _) in pairs),
-        float(np.abs(np.diff(scores)).max()),
-        float(np.abs(np.diff(relevant)).max()) / calibration.display_spread,
-        sum(mine.decision != theirs.decision for (_, mine), (_, theirs) in pairs),
-        len(pairs),
+        map_difference=map_difference,
+        score_difference=float(np.abs(np.diff(scores)).max()),
+        relative_map_difference=relative_map_difference,
+        relative_difference=float(np.abs(np.diff(relevant)).max()) / spread,
+        num_flips=sum(mine.decision != theirs.decision for (_, mine), (_, theirs) in pairs),
+        num_images=len(pairs),
     )
 
 

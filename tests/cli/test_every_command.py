@@ -62,6 +62,8 @@ def arguments(
     monkeypatch.syspath_prepend(solar_cells)
     monkeypatch.delitem(sys.modules, "elpv_dataset", raising=False)
     monkeypatch.chdir(tmp_path)
+    # The tiny backbone's random weights bear rounding badly.
+    monkeypatch.setattr("blemish.workflow.quantize._require_same", lambda check: None)
     tiny = ["--detector", "template", "--size", "64"]
     bundle = shutil.copy(bundle_path, tmp_path / "tiny.blemish")
     return {
@@ -73,6 +75,7 @@ def arguments(
         ("compare",): [product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study"],
         ("verify",): [bundle, "--engine", "onnxruntime"],
         ("bench",): [bundle, "--engine", "onnxruntime", "--seconds", "0.1"],
+        ("quantize",): [bundle, product_folder / "train" / "good", "-o", tmp_path / "int8.blemish"],
         ("export",): [bundle, "-o", tmp_path / "exported"],
         ("info",): [bundle],
         ("detectors",): [],

@@ -24,7 +24,15 @@ TWIN = "openvino"
 
 
 def row(engine: str, milliseconds: float, *, score: float = 0.0, flips: int = 0, error: str = "") -> EngineCheck:
-    return EngineCheck(engine, milliseconds, score, score, score, flips, 8, error)
+    return EngineCheck(
+        engine,
+        milliseconds,
+        score_difference=score,
+        relative_difference=score,
+        num_flips=flips,
+        num_images=8,
+        error=error,
+    )
 
 
 @pytest.mark.parametrize(

@@ -109,20 +109,39 @@ def test_scores_may_differ_by_the_tolerance(
     assert off.is_equal is is_equal
 
 
+def judged(bundle: Bundle, value: float) -> tuple[Prediction, Verdict]:
+    """What would be decided about a map that is the same everywhere."""
+    found = Prediction(value, np.full((64, 64), value, np.float32))
+    return found, judge_prediction(*(found, bundle.calibration, Reduction()), image_hw=(64, 64), name="", bundle_id="")
+
+
 def test_scores_below_those_of_all_good_parts_may_differ(bundle: Bundle) -> None:
     """No decision and no p-value depends on them."""
     lowest = bundle.calibration.good_scores[0]
-
-    def judged(score: float) -> tuple[Prediction, Verdict]:
-        found = Prediction(score, np.full((64, 64), score, np.float32))
-        return found, judge_prediction(
-            *(found, bundle.calibration, Reduction()), image_hw=(64, 64), name="", bundle_id=""
-        )
-
-    row = compare("other", [judged(0.0)], [judged(lowest)], bundle.calibration)
+    row = compare("other", [judged(bundle, 0.0)], [judged(bundle, lowest)], bundle.calibration)
     assert row.score_difference == pytest.approx(lowest)
     assert row.relative_difference == 0
-    assert compare("other", [judged(lowest + 1)], [judged(lowest)], bundle.calibration).relative_difference > 0
+    assert (
+        compare("other", [judged(bundle, lowest + 1)], [judged(bundle, lowest)], bundle.calibration).relative_difference
+        > 0
+    )
+
+
+def test_scores_and_map_values_far_over_the_thresholds_may_differ(bundle: Bundle) -> None:
+    calibration = bundle.calibration
+    far = max(calibration.image_threshold, calibration.pixel_threshold) + 2 * calibration.display_spread
+    row = compare("other", [judged(bundle, far + 100)], [judged(bundle, far)], calibration)
+    assert row.score_difference == pytest.approx(100)
+    assert row.map_difference == pytest.approx(100)
+    assert row.relative_difference == row.relative_map_difference == 0
+    half = calibration.display_spread / 2
+    over = compare(
+        "other",
+        [judged(bundle, calibration.pixel_threshold + half)],
+        [judged(bundle, calibration.pixel_threshold)],
+        calibration,
+    )
+    assert over.relative_map_difference == pytest.approx(0.5, rel=1e-3)
 
 
 def test_an_engine_that_cannot_run_has_a_row_that_says_so(bundle: Bundle) -> None:

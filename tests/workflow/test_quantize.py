@@ -1,0 +1,142 @@
+"""int8: accepted only where the bundle still says the same; what must stay exact does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from blemish.bundle.bundle import Bundle
+from blemish.bundle.read import read_bundle
+from blemish.bundle.write import write_bundle
+from blemish.errors import DataError, EngineError
+from blemish.graph.quantized import bypass_rounding, quantizable_convolutions
+from blemish.model import train
+from blemish.runtime.quantize import quantize_convolutions
+from blemish.runtime.session import Session
+from blemish.testing.tiny import TINY_HW, TinyProduct
+from blemish.workflow import quantize as recipe
+from blemish.workflow.inspect import collect_images
+from blemish.workflow.quantize import Quantized, quantize
+
+
+@pytest.fixture(scope="module")
+def good(product_folder: Path) -> list[Path]:
+    return collect_images([product_folder / "train" / "good"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loose_bounds() -> Iterator[None]:
+    """A network of random weights bears rounding badly; the tests that are about the bounds set their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "MAP_BOUND", 100.0)
+        patch.setattr(recipe, "SCORE_BOUND", 100.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def sturdy(bundle: Bundle) -> Bundle:
+    """For the same reason: the bundle under a threshold that no score comes near."""
+    return replace(bundle, calibration=replace(bundle.calibration, image_threshold=1000.0))
+
+
+@pytest.fixture(scope="module")
+def done(sturdy: Bundle, good: list[Path]) -> Quantized:
+    return quantize(sturdy, good)
+
+
+def test_convolutions_over_many_channels_are_quantized_and_nothing_else(bundle: Bundle, done: Quantized) -> None:
+    """The tiny backbone has three convolutions; the first one, over colors, stays."""
+    assert len(quantizable_convolutions(bundle.graph)) == done.num_convolutions == 2
+    graph = onnx.load_from_string(done.bundle.graph).graph
+    producers = {output: node for node in graph.node for output in node.output}
+    readers = [
+        node
+        for node in graph.node
+        for name in node.input
+        if name in producers
+        if producers[name].op_type == "DequantizeLinear"
+    ]
+    assert {node.op_type for node in readers} == {"Conv"}, "memory banks and distances read exact values"
+    exact = onnx.load_from_string(bundle.graph).graph
+    names = {node.name for node in exact.node if node.op_type == "MatMul"}
+    assert names <= {node.name for node in graph.node}
+
+
+def test_rounded_values_reach_convolutions_alone(bundle: Bundle, product: TinyProduct) -> None:
+    rounded = quantize_convolutions(bundle.graph, product.good[:8], quantizable_convolutions(bundle.graph))
+    before = onnx.load_from_string(rounded).graph
+    after = onnx.load_from_string(bypass_rounding(rounded)).graph
+    for graph, expected in ((before, True), (after, False)):
+        widened = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        others = {name for node in graph.node if node.op_type == "AveragePool" for name in node.input}
+        assert bool(widened & others) is expected
+
+
+def test_the_bundle_says_the_same(done: Quantized, bundle: Bundle, product: TinyProduct, tmp_path: Path) -> None:
+    path = write_bundle(done.bundle, tmp_path / "int8.blemish")
+    again = read_bundle(path)
+    session, exact = Session(again.graph), Session(bundle.graph)
+    for image in [*product.held_out, *(defect.image for defect in product.defects)]:
+        [mine], [theirs] = session.predict([image]), exact.predict([image])
+        assert mine.anomaly_score == pytest.approx(theirs.anomaly_score, abs=2 * bundle.calibration.display_spread)
+        assert mine.anomaly_score != theirs.anomaly_score, "something is rounded"
+
+
+def test_thresholds_stay_and_the_history_tells(done: Quantized, sturdy: Bundle) -> None:
+    calibration = done.bundle.calibration
+    assert calibration.image_threshold == sturdy.calibration.image_threshold
+    assert calibration.graph_sha256 == done.bundle.graph_sha256 != sturdy.graph_sha256
+    assert "int8" in calibration.reason
+    assert done.bundle.history[-1] == sturdy.calibration
+    assert done.bundle.manifest.facts["int8"]["num_convolutions"] == 2
+
+
+def test_the_same_images_give_the_same_graph(done: Quantized, sturdy: Bundle, good: list[Path]) -> None:
+    assert quantize(sturdy, good).bundle.graph_sha256 == done.bundle.graph_sha256
+
+
+def test_what_would_be_lost_is_said_and_f32_is_kept(
+    sturdy: Bundle, good: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "MAP_BOUND", 1e-6)
+    with pytest.raises(
+        EngineError, match=r"f32 is kept: in int8 0 of 32 verdicts would change \(onnxruntime\), maps by"
+    ):
+        quantize(sturdy, good)
+
+
+def test_a_changed_verdict_is_not_accepted(bundle: Bundle, good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that was made useless by rounding: all its weights are noise."""
+
+    def ruin(graph: bytes) -> bytes:
+        model = onnx.load_from_string(bypass_rounding(graph))
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:
+                content = np.random.default_rng(0).permutation(np.frombuffer(tensor.raw_data, np.int8).copy())
+                tensor.raw_data = content.tobytes()
+        return bytes(model.SerializeToString())
+
+    monkeypatch.setattr(recipe, "bypass_rounding", ruin)
+    with pytest.raises(EngineError, match=r"f32 is kept: in int8 [1-9]"):
+        quantize(bundle, good)
+
+
+def test_a_bundle_without_convolutions_is_refused(product: TinyProduct, good: list[Path]) -> None:
+    template = train(list(product.good), detector="template", size=TINY_HW).bundle
+    with pytest.raises(EngineError, match="no convolutions"):
+        quantize(template, good)
+
+
+def test_a_few_images_are_too_few(bundle: Bundle, good: list[Path]) -> None:
+    with pytest.raises(DataError, match="3 images to quantize with: give at least 8"):
+        quantize(bundle, good[:3])
+
+
+def test_the_tool_is_silent(sturdy: Bundle, good: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
+    quantize(sturdy, good)
+    assert capfd.readouterr().out == ""
