@@ -53,13 +53,20 @@ class LocalExecutor:
         # Started anew rather than forked: the engines' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // self.num_workers)
+        others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(
             self.num_workers, mp_context=context, initializer=_limit_threads, initargs=(threads,)
         ) as pool:
             futures = {pool.submit(function, task): task for task in tasks}
-            for future in as_completed(futures):
-                fault = future.exception()
-                yield futures[future], future.result() if fault is None else fault
+            try:
+                for future in as_completed(futures):
+                    fault = future.exception()
+                    yield futures[future], future.result() if fault is None else fault
+            except BaseException:  # interrupted, or nobody listens any more: the pool would finish all tasks first
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
+                raise
 
 
 def _limit_threads(threads: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ def test_several_at_once_find_the_same(plan: Any) -> None:
     alone = dataclasses.replace(tasks[0], folder=tasks[0].folder.with_name("alone"))
     [row] = run_study([alone], HERE).rows
     assert [result["score"] for result in row["results"]] == [r["score"] for r in outcome.rows[0]["results"]]
+
+
+def test_who_stops_listening_does_not_wait_for_what_runs() -> None:
+    outcomes = LocalExecutor(2).run(time.sleep, [0.0, 300.0, 300.0, 300.0])
+    start = time.perf_counter()
+    assert next(iter(outcomes)) == (0.0, None)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert time.perf_counter() - start < 60
 
 
 def test_the_parts_are_shown_under_the_model_of_the_first_seed(plan: Any) -> None:
