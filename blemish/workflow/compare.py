@@ -107,7 +107,8 @@ def plan_study(
     device: str = "auto",
 ) -> tuple[StudyTask, ...]:
     """All tasks of a study; a data folder may hold one category or several. Raises before any work is done."""
-    categories = [category for place in data for category in list_categories(place)]
+    # Resolved: `.` has no name, and a data set given by two paths is one.
+    categories = [category.resolve() for place in data for category in list_categories(place)]
     if not categories:
         raise DataError(f"{', '.join(map(str, data))}: no data set found; see docs/data.md for the layouts")
     _check_names(categories)

@@ -52,6 +52,14 @@ def test_two_data_sets_of_one_name_are_refused(plan: Any, product_folder: Path, 
         plan("template", data=[product_folder, other])
 
 
+def test_the_folder_one_stands_in_gives_its_name(
+    plan: Any, product_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(product_folder)
+    [task] = plan("template", data=[Path()])
+    assert task.data.name == product_folder.name
+
+
 def test_a_folder_without_a_data_set_is_refused(plan: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set"):
         plan("template", data=[tmp_path])
