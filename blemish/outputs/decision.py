@@ -134,6 +134,7 @@ def decision_section(evaluation: Evaluation, calibration: Calibration | None, th
             if ruled
             else ""
         ),
+        "regions_note": _regions_words(metrics),
         "costs": {
             "escape": curve.costs.escape if curve else "",
             "reject": curve.costs.reject if curve else "",
@@ -143,6 +144,18 @@ def decision_section(evaluation: Evaluation, calibration: Calibration | None, th
         "cost_chart": None if curve is None else _cost_chart(curve),
         "page_facts": {**page_facts(results, threshold, calibration), "low": x.low, "high": x.high},
     }
+
+
+def _regions_words(metrics: Mapping[str, Any]) -> str:
+    """How the regions found meet the masks over all test images; empty where there is no mask."""
+    if "num_defects" not in metrics:
+        return ""
+    aside = metrics["num_regions"] - metrics["num_regions_on_defects"]
+    return (
+        f"Regions touch {metrics['num_defects_found']:,} of {words.plural(metrics['num_defects'], 'marked defect')} "
+        f"(connected parts of the masks); {aside:,} of {words.plural(metrics['num_regions'], 'region')} found touch "
+        "none."
+    )
 
 
 def _offers(calibration: Calibration, good: Sequence[float], defective: Sequence[float]) -> list[dict[str, Any]]:

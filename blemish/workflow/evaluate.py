@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from blemish.data.maps import find_maps, read_map
 from blemish.data.resize import resize_image, resize_map, resize_mask
 from blemish.errors import DataError
 from blemish.inspection.inspector import Inspector
+from blemish.inspection.region_match import RegionMatch, match_regions
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
 from blemish.metrics.intervals import median_interval
@@ -62,12 +63,14 @@ def evaluate(
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
+    matched = RegionMatch()
     verdicts, errors = [], []
     for number, item in enumerate(items, start=1):
         image = read_image(item.path)
         verdict = inspector.inspect_image(image, index.relative(item.path))
         errors.append(_reconstruction_mse(image, verdict))
         _add_pixels(pixels, item, verdict.anomaly_map, verdict.image_hw, map_hw)
+        matched += _match(item, verdict)
         if saturated is not None:
             saturated.update(item, verdict.anomaly_map, verdict.image_hw)
         verdicts.append(replace(verdict, anomaly_map=np.zeros((0, 0), np.float32), reconstruction=None))
@@ -76,6 +79,7 @@ def evaluate(
         **_metrics(items, verdicts, pixels),
         **(saturated.compute() if saturated is not None else {}),
         **_reconstruction_metrics(items, errors),
+        **(asdict(matched) if matched.num_defects else {}),
     }
     shown = _gallery(items, verdicts)
     return Evaluation(
@@ -216,6 +220,16 @@ def _add_pixels(
     if mask is not None and mask.shape != hw:
         mask = resize_mask(mask, hw)
     pixels.update(resize_map(anomaly_map, hw), mask, int(item.label or GOOD))
+
+
+def _match(item: ImageItem, verdict: Verdict) -> RegionMatch:
+    """Regions against the mask; of a defective image without one nothing can be told."""
+    if item.label == DEFECTIVE and item.mask_path is None:
+        return RegionMatch()
+    mask = np.zeros(verdict.image_hw, np.bool_) if item.mask_path is None else read_mask(item.mask_path)
+    return match_regions(
+        verdict.regions, mask if mask.shape == verdict.image_hw else resize_mask(mask, verdict.image_hw)
+    )
 
 
 def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: PixelAccumulator) -> dict[str, Any]:

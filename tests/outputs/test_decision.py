@@ -84,3 +84,13 @@ def test_verdicts_that_rules_decided_are_named(evaluation_of, calibration):
     ruled = dataclasses.replace(first, decision="reject")
     changed = dataclasses.replace(evaluation, results=(ruled, *rest))
     assert "decided 1 image otherwise" in decision_section(changed, calibration, 5.0)["rules_note"]
+
+
+def test_regions_are_told_against_the_masks(evaluation_of, calibration):
+    evaluation = evaluation_of()
+    assert decision_section(evaluation, calibration, 5.0)["regions_note"] == ""
+    counts = {"num_defects": 9, "num_defects_found": 7, "num_regions": 12, "num_regions_on_defects": 8}
+    changed = dataclasses.replace(evaluation, metrics={**evaluation.metrics, **counts})
+    note = decision_section(changed, calibration, 5.0)["regions_note"]
+    assert "touch 7 of 9 marked defects" in note
+    assert "4 of 12 regions found touch none" in note

@@ -84,6 +84,16 @@ def test_the_tiny_product_is_solved(evaluation: Evaluation) -> None:
     assert evaluation.metrics["pixel_auroc"] > 0.95
 
 
+def test_regions_are_counted_against_the_masks(model: Model, product_folder: Path, evaluation: Evaluation) -> None:
+    found = evaluation.metrics
+    defective = [result for result in evaluation.results if result.label]
+    assert found["num_defects"] >= len(defective)
+    regions = [model.inspect(product_folder / result.path).regions for result in evaluation.results]
+    assert found["num_regions"] == sum(map(len, regions))
+    assert found["num_defects_found"] >= 0.8 * found["num_defects"]
+    assert found["num_regions_on_defects"] <= found["num_regions"]
+
+
 def test_each_image_is_a_row_in_the_order_of_the_data(evaluation: Evaluation, product_folder: Path) -> None:
     index = open_dataset(product_folder)
     assert [row.path for row in evaluation.results] == [index.relative(item.path) for item in index.test]
