@@ -144,7 +144,9 @@ def _measure(task: _Task) -> EngineSpeed:
         inspector.inspect_image(kept[len(times) % len(kept)], "")
         times.append((time.perf_counter() - before) * 1000)
     paths = task.images * max(1, round(task.seconds * 1000 / statistics.median(times) / len(task.images)))
-    inspector = Inspector(inspector.bundle, engine=task.engine, threads=1)
+    # As `blemish inspect` does it: several images at once with one thread for each, or the tiles of one.
+    threads = 1 if inspector.tiling is None else task.threads
+    inspector = Inspector(inspector.bundle, engine=task.engine, threads=threads)
     start = time.perf_counter()
     num_files = sum(1 for _ in inspect_files(inspector, paths, num_threads=task.threads))
     rate = num_files / (time.perf_counter() - start)

@@ -17,6 +17,7 @@ from blemish.data.resize import resize_image
 from blemish.data.synthetic import make_defect
 from blemish.errors import BundleError, EngineError
 from blemish.inspection.inspector import judge_prediction
+from blemish.inspection.tiles import TileGrid
 from blemish.runtime.engines import DEFAULT_ENGINE, engine_names
 from blemish.runtime.session import Session
 from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
@@ -74,8 +75,9 @@ def check_images(bundle: Bundle, paths: Sequence[Path] = ()) -> CheckImages:
     input_hw = bundle.manifest.input_hw
     if paths:
         step = -(-len(paths) // MAX_IMAGES)
-        images = tuple(resize_image(read_image(path), input_hw) for path in paths[::step])
-        return CheckImages(images, f"{len(images)} of {len(paths)} images given")
+        images = tuple(_at_input_size(bundle, path) for path in paths[::step])
+        kind = "images" if bundle.manifest.tiling is None else "images (of each the tile in the middle)"
+        return CheckImages(images, f"{len(images)} of {len(paths)} {kind} given")
     if bundle.samples:
         good = [_decode_sample(sample) for sample in bundle.samples]
         rng = np.random.default_rng(0)
@@ -194,6 +196,15 @@ def _judged(bundle: Bundle, session: Session, image: Image) -> tuple[Prediction,
         bundle_id=bundle.bundle_id,
     )
     return prediction, verdict
+
+
+def _at_input_size(bundle: Bundle, path: Path) -> Image:
+    """What the graph is given of an image; where images are cut into tiles, the one in the middle."""
+    image, tiling, input_hw = read_image(path), bundle.manifest.tiling, bundle.manifest.input_hw
+    if tiling is None:
+        return resize_image(image, input_hw)
+    grid = TileGrid.of((image.shape[0], image.shape[1]), tiling, input_hw)
+    return grid.cut(image, len(grid) // 2)
 
 
 def _decode_sample(sample: bytes) -> Image:

@@ -17,7 +17,8 @@ from blemish.runtime import engines
 from blemish.runtime.engines import ENGINES, Engine, available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Prediction, Reduction, Verdict, Zone, ZoneMask
+from blemish.schema import Prediction, Reduction, Tiling, Verdict, Zone, ZoneMask
+from blemish.testing.tiny import TinyProduct, write_png
 from blemish.workflow.inspect import collect_images
 from blemish.workflow.verify import TOLERANCE, EngineCheck, check_images, compare, judge_images, random_images, verify
 
@@ -72,6 +73,16 @@ def test_images_given_are_taken_alone_and_a_large_folder_evenly(
     assert len(check_images(bundle, paths).images) == len(paths)
     monkeypatch.setattr("blemish.workflow.verify.MAX_IMAGES", 5)
     assert len(check_images(bundle, paths).images) <= 5
+
+
+def test_of_images_that_are_cut_into_tiles_the_middle_one_is_taken(
+    bundle: Bundle, product: TinyProduct, tmp_path: Path
+) -> None:
+    tiled = replace(bundle, manifest=bundle.manifest.model_copy(update={"tiling": Tiling(64, 32)}))
+    image = np.tile(product.good[0], (3, 3, 1))
+    checked = check_images(tiled, [write_png(tmp_path / "large.png", image)])
+    np.testing.assert_array_equal(checked.images[0], image[64:128, 64:128])
+    assert "tile in the middle" in checked.source
 
 
 def test_a_kept_image_that_is_damaged_is_named(bundle: Bundle) -> None:
