@@ -148,6 +148,66 @@ def noisy_images(results: Results) -> str:
     )
 
 
+def speed_of_bundles(results: Results) -> str:
+    return table(
+        "data, engine, cold start, p50, p90, p99, images/s, memory",
+        [
+            (
+                bundle["name"],
+                row["engine"],
+                f"{row['cold_start_seconds']:.2f} s",
+                *(f"{row[name]:.1f} ms" for name in ("p50_ms", "p90_ms", "p99_ms")),
+                f"{row['images_per_second']:.0f}",
+                "-" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:.0f} MB",
+            )
+            for bundle in results["bundles"]
+            for row in bundle["engines"]
+        ],
+        measured(results),
+    )
+
+
+def speed_of_banks(results: Results) -> str:
+    return table(
+        "entries in each bank, engine, graph, bare backbone, ratio",
+        [
+            (
+                f"{row['bank_size']:,}",
+                row["engine"],
+                f"{row['milliseconds']:.1f} ms",
+                f"{row['bare_backbone']:.1f} ms",
+                f"{row['ratio']:.2f}",
+            )
+            for row in results["banks"]
+        ],
+        measured(results),
+    )
+
+
+def speed_of_int8(results: Results) -> str:
+    return table(
+        "data, engine, f32, int8, times faster, changed verdicts, image AUROC f32, int8, `blemish quantize`",
+        [
+            (
+                bundle["name"],
+                row["engine"],
+                *(f"{row[name]:.1f} ms" for name in ("milliseconds_f32", "milliseconds_int8")),
+                f"{row['times_faster']:.2f}",
+                f"{row['changed_verdicts']} of {bundle['int8']['num_test']}",
+                *(f"{row[name]:.4f}" for name in ("image_auroc_f32", "image_auroc_int8")),
+                "accepts it" if bundle["int8"]["quantize"] == "accepted" else "keeps f32",
+            )
+            for bundle in results["bundles"]
+            for row in bundle["int8"]["rows"]
+        ],
+        measured(results),
+    )
+
+
+def measured(results: Results) -> str:
+    return f"Measured {results['date']} at commit {results['commit']} on {results['machine']}."
+
+
 def table(head: str, rows: Sequence[Sequence[str]], measured: str) -> str:
     """A Markdown table and the line that says where its numbers come from."""
     names = head.split(", ")
@@ -167,6 +227,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "variants": ("accuracy.json", variants),
         "few images": ("accuracy.json", few_images),
         "noise": ("accuracy.json", noisy_images),
+        "speed of bundles": ("speed.json", speed_of_bundles),
+        "speed of banks": ("speed.json", speed_of_banks),
+        "speed of int8": ("speed.json", speed_of_int8),
     }
 )
 """The name of a table, the results file it is made from, and how."""
