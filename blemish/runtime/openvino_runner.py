@@ -24,7 +24,8 @@ class OpenVinoRunner:
     Safe to use from several threads.
 
     The graph is compiled for one image at a time, which is faster than for any number of them; the form for batches is
-    compiled when the first batch comes. `threads` 0 lets OpenVINO use all physical cores.
+    compiled when the first batch comes. `threads` 0 lets OpenVINO use all physical cores; with 1, several calls at once
+    are run by a core each.
     """
 
     def __init__(self, graph: bytes, *, weights: bytes = b"", threads: int = 0, precision: Precision = "f32") -> None:
@@ -32,7 +33,11 @@ class OpenVinoRunner:
         if precision == "bf16" and not cpu_has_bf16(self._core):
             raise EngineError("this CPU does not compute in bf16")
         self._config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-        if threads:
+        if threads == 1:
+            # Callers at the same time get a thread each, as with ONNX Runtime; with one stream they would take turns.
+            _, most = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
+            self._config.update(NUM_STREAMS=most, INFERENCE_NUM_THREADS=most)
+        elif threads:
             self._config["INFERENCE_NUM_THREADS"] = threads
         try:
             self._model = self._core.read_model(graph, weights)
