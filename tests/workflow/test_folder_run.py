@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from blemish.calibration.drift import DriftMonitor
 from blemish.errors import DataError, ImageError, OutputError
 from blemish.inspection.inspector import Inspector
 from blemish.model import Model
@@ -51,6 +52,19 @@ def test_verdicts_are_those_of_one_image_after_the_other(model: Model, parts: Pa
     found = [(path, plain(outcome)) for path, outcome in inspect_files(many, paths) if isinstance(outcome, Verdict)]
     assert found == expected
     assert [verdict.conditions for _, verdict in found] == [verdict.conditions for _, verdict in expected]
+
+
+def test_the_drift_watch_sees_parts_in_order(model: Model, parts: Path, four_cores: None) -> None:
+    paths = collect_images([parts]) * 4
+    inspector = Inspector(model.bundle, threads=1, watch_drift=True)
+    states = []
+    for num_threads in (1, 4):
+        watch = DriftMonitor(model.calibration.conditions)
+        for _, outcome in inspect_files(inspector, paths, num_threads=num_threads):
+            assert isinstance(outcome, Verdict)
+            watch.update(outcome.conditions)
+        states.append(watch.state)
+    assert states[0] == states[1]
 
 
 def test_unreadable_and_vanished_images_keep_their_place(model: Model, parts: Path, four_cores: None) -> None:
