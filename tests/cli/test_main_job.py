@@ -232,6 +232,26 @@ def test_suspicious_good_images_are_named_with_what_to_do(
     assert (Path(first["path"]).name, first["is_suspicious"]) == ("007.png", True)
 
 
+def test_large_images_are_cut_into_tiles(run, product: TinyProduct, backbone_description: str, tmp_path: Path) -> None:
+    import numpy as np
+
+    for number in range(6):
+        strip = np.concatenate([product.good[(number + place) % 16] for place in range(4)], axis=1)
+        write_png(tmp_path / "good" / f"{number}.png", strip)
+    path = tmp_path / "strips.blemish"
+    made = run(
+        "train", tmp_path / "good", "-o", path, "--tile", "64", "--backbone", backbone_description, "--json"
+    ).json
+    assert (made["tile_px"], made["input_hw"], made["num_good"]) == (64, [64, 64], 6)
+    assert "squares of 64 pixels; 42 were learned from" in run("info", path).stdout
+    outcome = run("inspect", path, tmp_path / "good", "-o", tmp_path / "out", "--json")
+    assert outcome.status == 0
+    assert len(outcome.stdout.splitlines()) == 6
+    refused = run("train", tmp_path / "good", "-o", tmp_path / "no", "--tile", "64", "--detector", "padim")
+    assert refused.status == 2
+    assert "leave --tile out" in refused.stderr
+
+
 def test_ctrl_c_leaves_no_file(product_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "part.blemish"
     program = (
