@@ -204,6 +204,36 @@ def speed_of_int8(results: Results) -> str:
     )
 
 
+def beside_anomalib(results: Results) -> str:
+    """One row for each figure; ratios say how many times less this side needs."""
+
+    def row(figure: str, theirs: float, ours: float, unit: str) -> tuple[str, ...]:
+        return (figure, f"{theirs:,.4g}{unit}", f"{ours:,.4g}{unit}", f"{theirs / ours:.3g}" if ours else "-")
+
+    sizes, imports = results["size"], results["import_seconds"]
+    rows = [
+        row("installed", sizes["anomalib"]["mb"], sizes["blemish"]["mb"], " MB"),
+        row("import", imports["anomalib.models"], imports["blemish"], " s"),
+    ]
+    for entry in results["detectors"]:
+        name, theirs, ours = entry["detector"], entry["anomalib"], entry["blemish"]
+        rows.append(row(f"{name}: fit", theirs["fit_seconds"], ours["fit_seconds"], " s"))
+        exact = theirs.get("fit_seconds_exact_selection")
+        if exact:
+            rows.append(row(f"{name}: fit with an exact, faster selection there", exact, ours["fit_seconds"], " s"))
+        rows.append(row(f"{name}: memory of the fit", theirs["peak_memory_mb"], ours["peak_memory_mb"], " MB"))
+        rows += [
+            row(f"{name}: one image, {engine}", entry["milliseconds"]["anomalib"], entry["milliseconds"][engine], " ms")
+            for engine in entry["latency_ratio"]
+        ]
+        rows.append((f"{name}: image AUROC", *(f"{entry['image_auroc'][side]:.4f}" for side in SIDES), "-"))
+    note = f"{results['data']}, {results['num_fit']} training images, {results['bank_entries']:,} bank entries."
+    return table("figure, anomalib 2.7.0, blemish, times less", rows, f"{note} {measured(results)}")
+
+
+SIDES = ("anomalib", "blemish")
+
+
 def measured(results: Results) -> str:
     return f"Measured {results['date']} at commit {results['commit']} on {results['machine']}."
 
@@ -230,6 +260,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of bundles": ("speed.json", speed_of_bundles),
         "speed of banks": ("speed.json", speed_of_banks),
         "speed of int8": ("speed.json", speed_of_int8),
+        "beside anomalib": ("vs_anomalib.json", beside_anomalib),
     }
 )
 """The name of a table, the results file it is made from, and how."""
