@@ -67,18 +67,18 @@ def promises(results: Results) -> str:
 def learned(results: Results) -> str:
     dates = sorted({row["date"] for row in results["rows"]})
     return table(
-        "data, detector, image AUROC (95 %), AUPRO(0.3), pixel AUROC, balanced accuracy, MSE and PSNR, parameters, "
-        "fit, a verdict",
+        "data, detector, size, image AUROC (95 %), AUPRO(0.3), pixel AUROC, balanced accuracy, MSE and PSNR, "
+        "parameters, processor time of the fit",
         [
             (
                 row["data"],
-                row["run"],
+                f"`{row['run']}`",
+                f"{row['size']} px",
                 f"{row['image_auroc']:.3f} [{', '.join(f'{limit:.3f}' for limit in row['image_auroc_interval'])}]",
                 *(f"{row[name]:.3f}" for name in ("aupro_30", "pixel_auroc", "balanced_accuracy")),
                 f"{row['mse']:.4f}, {row['psnr']:.1f} dB" if "mse" in row else "-",
-                f"{row['num_parameters'] / 1e6:.1f} M" if row.get("num_parameters") else "-",
-                f"{row['fit_seconds'] / 60:.1f} min",
-                f"{row['milliseconds']:.1f} ms",
+                f"{row['num_parameters'] / 1e6:.2f} M" if row.get("num_parameters") else "-",
+                f"{row['cpu_seconds'] / 60:.1f} min",
             )
             for row in sorted(results["rows"], key=lambda row: (row["data"], -row["image_auroc"]))
         ],
