@@ -1,10 +1,15 @@
-"""The page on speed names every engine there is."""
+"""The page on speed names every engine there is, and its examples run."""
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
-from blemish.runtime.engines import engine_names
+import pytest
+
+from blemish.runtime.engines import available_engines, engine_names
+from blemish.workflow.engines import CACHE_VARIABLE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "speed.md").read_text(encoding="utf-8")
 
@@ -12,3 +17,14 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "speed.md").read_text(enc
 def test_every_engine_is_in_the_table() -> None:
     for name in engine_names():
         assert f"\n| `{name}` |" in PAGE
+
+
+def test_the_python_examples_run(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(bundle_path, tmp_path / "part.blemish")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(example, "speed.md", "exec"), {})
+    assert capsys.readouterr().out.strip() in available_engines()
