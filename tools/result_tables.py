@@ -64,6 +64,24 @@ def promises(results: Results) -> str:
     )
 
 
+def drift(results: Results) -> str:
+    rows = results["rows"]
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    found = {(row["data"], row["change"]): row for row in rows}
+
+    def told(row: Mapping[str, Any]) -> str:
+        return f"no alarm in {row['changed']}" if row["median"] is None else f"{row['median']:g}"
+
+    return table(
+        ", ".join(["data", *("unchanged" if change == "none" else change for change in changes)]),
+        [
+            (data, *(told(found[data, change]) for change in changes))
+            for data in dict.fromkeys(row["data"] for row in rows)
+        ],
+        f"Measured {results['date']} at commit {results['commit']} by `benchmarks/drift_on_data.py`.",
+    )
+
+
 def learned(results: Results) -> str:
     dates = sorted({row["date"] for row in results["rows"]})
     return table(
@@ -253,6 +271,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
     {
         "measured": ("accuracy_default.json", default_accuracy),
         "promises": ("promise_on_data.json", promises),
+        "drift": ("drift_on_data.json", drift),
         "learned": ("learned.json", learned),
         "variants": ("accuracy.json", variants),
         "few images": ("accuracy.json", few_images),
