@@ -161,8 +161,8 @@ def noise(index: DatasetIndex, share: float) -> dict[str, Any]:
         "added": count,
         "clean": round(auroc(labels, scores(Session(fit(list(images), {}).graph), judged)), 4),
         "image_auroc": round(auroc(labels, scores(Session(found.graph), judged)), 4),
-        "named": sum(order[place] >= len(images) for place in named),
-        "named_good": sum(order[place] < len(images) for place in named),
+        "named": int(sum(order[place] >= len(images) for place in named)),
+        "named_good": int(sum(order[place] < len(images) for place in named)),
         "without_named": round(auroc(labels, scores(Session(fit(kept, {}).graph), judged)), 4),
     }
 
