@@ -222,6 +222,28 @@ def speed_of_int8(results: Results) -> str:
     )
 
 
+def large_images(results: Results) -> str:
+    images = [row for name, row in results.items() if name.startswith("image_")]
+    kinds = {"verdicts": "verdicts alone", "verdicts_and_overlays": "verdicts and overlays"}
+    note = "; ".join(
+        f"{name}: {results['folder'][kind]['ratio']:.2f} times as many images per second in a folder as one by one"
+        for kind, name in kinds.items()
+    )
+    return table(
+        "image, tiles, reading, verdict, overlay, peak memory",
+        [
+            (
+                f"{row['image_hw'][1]:,} x {row['image_hw'][0]:,}".replace(",", " "),
+                f"{row['num_tiles']} of {row['tile_px']} pixels at {row['input_px']}",
+                *(f"{row[name]:.1f} s" for name in ("decode_seconds", "seconds", "overlay_seconds")),
+                f"{row['peak_memory_mb_with_overlay']:,.0f} MB",
+            )
+            for row in images
+        ],
+        f"A folder of {results['folder']['num_images']} images, {note}. {measured(results)}",
+    )
+
+
 def beside_anomalib(results: Results) -> str:
     """One row for each figure; ratios say how many times less this side needs."""
 
@@ -279,6 +301,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of bundles": ("speed.json", speed_of_bundles),
         "speed of banks": ("speed.json", speed_of_banks),
         "speed of int8": ("speed.json", speed_of_int8),
+        "large images": ("large_images.json", large_images),
         "beside anomalib": ("vs_anomalib.json", beside_anomalib),
     }
 )
