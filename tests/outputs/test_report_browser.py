@@ -96,6 +96,17 @@ def test_the_page_starts_at_the_calibrated_threshold(tmp_path, evaluation, calib
     assert said["reset"] == "true"
 
 
+def test_wrong_verdicts_are_shown_as_whole_cells_of_the_confusion_matrix(tmp_path, evaluation, calibration):
+    script = """
+    const cell = document.getElementById("cell-defective-accept");
+    say("hidden", cell.scrollHeight > cell.clientHeight + 1);
+    say("display", getComputedStyle(cell).display);
+    """
+    for width in (1280, 390):
+        said = run_in_page(report_page(evaluation, calibration), script, tmp_path, width=width)
+        assert said == {"hidden": "false", "display": "table-cell"}
+
+
 def test_moving_the_threshold_computes_the_rates_anew(tmp_path, evaluation, calibration):
     script = (
         MOVE
