@@ -20,7 +20,7 @@ import numpy as np
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.data.decode import read_image
-from blemish.errors import BlemishError, EngineError, EngineWarning
+from blemish.errors import EngineError, EngineWarning
 from blemish.files import write_file
 from blemish.inspection.inspector import Inspector
 from blemish.runtime.engines import available_engines
@@ -77,7 +77,8 @@ def bench(
 ) -> tuple[EngineSpeed, ...]:
     """One row for each engine that can run here, or for each one named; each is measured by itself.
 
-    `seconds` is the time spent on the latency of an engine, and on its throughput again.
+    `seconds` is the time spent on the latency of an engine, and on its throughput again. Raises ImageError where an
+    image cannot be read.
     """
     rows = []
     names = engines or available_engines()
@@ -123,7 +124,7 @@ def _bench_engine(task: _Task) -> EngineSpeed:
             speed = pool.submit(_measure, task).result()
         cold = measure_cold_start(task.bundle, task.images[0], engine=task.engine, threads=task.threads)
         return replace(speed, cold_start_seconds=cold)
-    except (BlemishError, BrokenProcessPool) as error:
+    except (EngineError, BrokenProcessPool) as error:
         return EngineSpeed(task.engine, error=str(error))
 
 

@@ -85,7 +85,7 @@ def _require_same(check: EngineCheck) -> None:
     if check.num_flips or map_share > MAP_BOUND or check.relative_difference > SCORE_BOUND:
         raise EngineError(
             f"f32 is kept: in int8 {check.num_flips} of {check.num_images} verdicts would change ({check.engine}), "
-            f"maps by up to {map_share:.0%} and scores by up to {check.relative_difference:.0%} of the distance from "
+            f"maps by up to {map_share:.1%} and scores by up to {check.relative_difference:.1%} of the distance from "
             f"the usual good part to the threshold; allowed are none, {MAP_BOUND:.0%} and {SCORE_BOUND:.0%}"
         )
 

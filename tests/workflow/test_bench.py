@@ -8,6 +8,7 @@ import cv2
 import pytest
 
 from blemish.bundle.bundle import Bundle
+from blemish.errors import ImageError
 from blemish.workflow.bench import bench, measure_cold_start, write_check_images
 from blemish.workflow.memory import peak_memory_mb
 
@@ -34,6 +35,13 @@ def test_an_engine_that_cannot_run_is_not_measured_under_its_name(bundle_path: P
     [row] = bench(bundle_path, images, engines=["onnxruntime-coreml"], seconds=0.1)
     assert "CoreMLExecutionProvider" in row.error
     assert row.p50_ms == row.cold_start_seconds == 0
+
+
+def test_an_unreadable_image_is_the_users_mistake_and_no_engines(bundle_path: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        bench(bundle_path, [bad], engines=["onnxruntime"], seconds=0.1)
 
 
 def test_a_process_that_gives_no_verdict_is_no_cold_start(bundle_path: Path, tmp_path: Path) -> None:
