@@ -174,7 +174,7 @@ def demo(
         print_json({"bundle": str(bundle), "report": str(page), **metrics})
         return
     confusion = metrics["confusion_matrix"]
-    say(f"fitted on {made.bundle.manifest.data.num_fit} good solar cells; {promise_sentence(made.calibration.promise)}")
+    say(f"fitted on {made.bundle.manifest.data.num_fit} good solar cells. {promise_sentence(made.calibration.promise)}")
     say(
         f"found {confusion['rejected_defective']} of {metrics['num_defective']} defective cells, "
         f"rejected {confusion['rejected_good']} of {metrics['num_good']} good ones; "
