@@ -152,7 +152,8 @@ def inspect(
                 if json and not lot:
                     print_json(verdict_json(outcome))
                 elif not json:
-                    found = f"  {len(outcome.regions)} regions" if outcome.regions else ""
+                    count = len(outcome.regions)
+                    found = f"  {count} region{'s' if count > 1 else ''}" if count else ""
                     typer.echo(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
     finally:
         if drift is not None:

@@ -44,7 +44,10 @@ def make_tiling(tile_px: int, size: int | None, image_hws: Sequence[tuple[int, i
     """The tiling, and the side of the graph's input: `size`, or the tile's own side to the next multiple of 32."""
     side = size if size is not None else 32 * max(2, round(tile_px / 32))
     if side % 32 or not 64 <= side <= 1024:
-        raise SettingsError(f"size {side} with tiles: give a multiple of 32 from 64 to 1024, for example 256")
+        raise SettingsError(
+            f"--tile {tile_px}: its size for the detector would be {side} pixels; "
+            "give --size, a multiple of 32 from 64 to 1024, for example 512"
+        )
     try:
         tiling = Tiling(tile_px, 32 * max(1, round(side * OVERLAP_SHARE / 32)))
     except ValueError as error:
