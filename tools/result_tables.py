@@ -86,7 +86,7 @@ def learned(results: Results) -> str:
     dates = sorted({row["date"] for row in results["rows"]})
     return table(
         "data, detector, size, image AUROC (95 %), AUPRO(0.3), pixel AUROC, balanced accuracy, MSE and PSNR, "
-        "parameters, processor time of the fit",
+        "parameters, epochs",
         [
             (
                 row["data"],
@@ -96,7 +96,7 @@ def learned(results: Results) -> str:
                 *(f"{row[name]:.3f}" for name in ("aupro_30", "pixel_auroc", "balanced_accuracy")),
                 f"{row['mse']:.4f}, {row['psnr']:.1f} dB" if "mse" in row else "-",
                 f"{row['num_parameters'] / 1e6:.2f} M" if row.get("num_parameters") else "-",
-                f"{row['cpu_seconds'] / 60:.1f} min",
+                str(row["epochs"]),
             )
             for row in sorted(results["rows"], key=lambda row: (row["data"], -row["image_auroc"]))
         ],
