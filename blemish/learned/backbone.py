@@ -128,7 +128,10 @@ def _symmetric(step: ConvStep) -> tuple[int, int]:
     assert step.padding is not None
     top, left, bottom, right = step.padding
     if (top, left) != (bottom, right):
-        raise NotImplementedError(f"convolution '{step.output}': unequal fixed padding {step.padding}")
+        raise BackboneError(
+            f"the backbone's convolution '{step.output}' is padded unequally ({top}, {left}, {bottom}, {right}): "
+            "export it with equal padding on both sides, or use a detector that learns no network, such as patchcore"
+        )
     return top, left
 
 

@@ -127,3 +127,11 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a graph")
     with pytest.raises(BackboneError, match=r"broken\.onnx: not a readable ONNX file"):
         read_convolutions(path, ["first"])
+
+
+def test_unequal_padding_is_told_in_one_line(tmp_path: Path) -> None:
+    weights = {"w": np.ones((4, 3, 3, 3), np.float32)}
+    node = helper.make_node("Conv", ["pixels", "w"], ["only"], pads=[1, 1, 0, 0])
+    path = write_graph(tmp_path / "odd.onnx", [node], {"only": 4}, weights)
+    with pytest.raises(BackboneError, match=r"'only' is padded unequally \(1, 1, 0, 0\): export it"):
+        BackboneModule(read_convolutions(path, ["only"]), ["only"])
