@@ -43,15 +43,19 @@ def match_regions(regions: Sequence[Region], mask: Mask) -> RegionMatch:
     found: set[int] = set()
     on_defects = 0
     for region in regions:
-        touched = set(np.unique(np.asarray(labels)[_filled(region, mask.shape) & mask]).tolist())
+        x, y, width, height = region.box
+        inside = np.asarray(labels)[y : y + height, x : x + width]
+        touched = set(np.unique(inside[_filled(region)]).tolist()) - {0}
         found |= touched
         on_defects += bool(touched)
     return RegionMatch(count - 1, len(found), len(regions), on_defects)
 
 
-def _filled(region: Region, hw: tuple[int, ...]) -> NDArray[np.bool_]:
-    canvas = np.zeros(hw, np.uint8)
+def _filled(region: Region) -> NDArray[np.bool_]:
+    """The pixels of its box that a region covers."""
+    x, y, width, height = region.box
+    canvas = np.zeros((height, width), np.uint8)
     if region.contour:
         contour = np.asarray(region.contour, dtype=np.int32).reshape(-1, 1, 2)
-        cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED)
+        cv2.drawContours(canvas, [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
     return canvas.astype(np.bool_)
