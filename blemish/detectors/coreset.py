@@ -45,24 +45,26 @@ def select_coreset(points: NDArray[np.float32], count: int, *, progress: Progres
     return np.array(chosen, np.intp)
 
 
-def cover_order(points: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Indices of exactly `count` of few points, in the greedy order of `select_coreset`; copies of others come last.
+def cover_orders(points: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """For each image the indices of exactly `count` of its points, in the greedy order of `select_coreset`.
 
-    Made for the patches of one image: all distances are computed at once, n x n values for n points.
+    `points` is float32 (images, n, channels); copies of other points of an image come last. Each step is taken for all
+    images at once: give a few at a time.
     """
-    points = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
-    squares = np.einsum("ij,ij->i", points, points)
-    mutual = squares[:, None] + squares - 2 * (points @ points.T)
+    points = points - points.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    squares = np.einsum("ijk,ijk->ij", points, points)
+    each = np.arange(len(points))
     distances = squares.copy()
-    chosen = np.empty(count, np.intp)
+    chosen = np.empty((len(points), count), np.intp)
     for number in range(count):
-        farthest = int(np.argmax(distances))
-        chosen[number] = farthest
-        if number == 0:
-            distances = mutual[farthest].copy()
-        else:
-            np.minimum(distances, mutual[farthest], out=distances)
-        distances[farthest] = -np.inf
+        farthest = distances.argmax(axis=1)
+        chosen[:, number] = farthest
+        to_chosen = np.matmul(points, points[each, farthest][:, :, None])[:, :, 0]
+        to_chosen *= -2
+        to_chosen += squares
+        to_chosen += squares[each, farthest][:, None]
+        distances = to_chosen if number == 0 else np.minimum(distances, to_chosen, out=distances)
+        distances[each, farthest] = -np.inf
     return chosen
 
 

@@ -6,7 +6,8 @@ embeddings, so that fitting once for each fold costs no second pass through the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input
-from blemish.runtime.memory import BatchRunner
 from blemish.runtime.onnx_runner import GraphRunner
+from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
 
-BATCH_IMAGES = 8
+_log = logging.getLogger(__name__)
 
 Embeddings = NDArray[np.float32]
 """float32 (images, positions, channels), or (images, values) where packed."""
@@ -86,18 +87,11 @@ def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...
 
 def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embeddings:
     """The embeddings of all images; `embedder` is a graph from `image` to `embedding`."""
-    runner = BatchRunner(GraphRunner(embedder))
     embeddings: Embeddings | None = None
-    waiting: list[Image] = []
-    for number, image in enumerate(images, start=1):
-        waiting.append(image)
-        if len(waiting) < BATCH_IMAGES and number < len(images):
-            continue
-        found = runner.run("image", np.stack(waiting))["embedding"]
+    for number, found in enumerate(_run_each(embedder, "image", images), start=1):
         if embeddings is None:
-            embeddings = np.empty((len(images), *found.shape[1:]), np.float32)
-        embeddings[number - len(waiting) : number] = found
-        waiting = []
+            embeddings = np.empty((len(images), *found["embedding"].shape), np.float32)
+        embeddings[number - 1] = found["embedding"]
         progress("reading features", number, len(images))
     assert embeddings is not None
     return embeddings
@@ -109,19 +103,33 @@ def _held_out(
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> HeldOut:
-    scores: dict[int, np.float32] = {}
-    maps: dict[int, NDArray[np.float32]] = {}
+    scores = np.empty(len(embeddings), np.float32)
+    maps: NDArray[np.float32] | None = None
     for number, fold in enumerate(folds):
-        others = np.setdiff1d(np.arange(len(embeddings)), fold)
-        runner = BatchRunner(GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:])))
-        for start in range(0, len(fold), BATCH_IMAGES):
-            places = fold[start : start + BATCH_IMAGES]
-            outputs = runner.run("embedding", embeddings[places])
-            scores.update(zip(places.tolist(), outputs["anomaly_score"], strict=True))
-            maps.update(zip(places.tolist(), outputs["anomaly_map"], strict=True))
+        head = _head_graph(learn(embeddings, np.setdiff1d(np.arange(len(embeddings)), fold)), embeddings.shape[1:])
+        for place, found in zip(fold, _run_each(head, "embedding", (embeddings[place] for place in fold)), strict=True):
+            if maps is None:
+                maps = np.empty((len(embeddings), *found["anomaly_map"].shape), np.float32)
+            scores[place], maps[place] = found["anomaly_score"], found["anomaly_map"]
         progress("scoring held-out good images", number + 1, len(folds))
-    order = range(len(embeddings))
-    return HeldOut(np.array([scores[place] for place in order]), np.stack([maps[place] for place in order]))
+    assert maps is not None
+    return HeldOut(scores, maps)
+
+
+def _run_each(graph: bytes, name: str, values: Iterable[NDArray[Any]]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """What a graph gives for each value of its input `name`, in order; each core runs one of them by itself.
+
+    The numbers are those of batches on all cores, and come faster.
+    """
+    runner = GraphRunner(graph, threads=1)
+
+    def run(value: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        return {output: found[0] for output, found in runner.run({name: value[None]}).items()}
+
+    def tell(num_threads: int) -> None:
+        _log.warning("memory ran out: reading %d at a time from here on", num_threads)
+
+    return map_in_order(run, values, usable_cores(), on_fewer=tell)
 
 
 def _head_graph(head: Head, shape: tuple[int, ...]) -> bytes:

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, cover_images, fit_bank, layer_weights, usual_distances
+from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
 from blemish.detectors.base import DetectorInfo
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, embed, fit_on_places
 from blemish.detectors.symmetry import Symmetry, symmetric_copies
@@ -81,11 +81,13 @@ def fit(
     reduction = Reduction("max")
     copies = [embed(turned, embedder, progress) for turned in symmetric_copies(images, settings.symmetries)]
     covers: list[Places] = []
+    fewest_images = (1 + len(copies)) * (len(images) - max((len(fold) for fold in folds), default=0))
 
     def learn(embeddings: Embeddings, places: Places) -> Head:
         with_copies = np.concatenate([embeddings, *copies]) if copies else embeddings
         if not covers:  # the cover of an image depends on nothing else: all fits share it
-            covers.extend(cover_images(with_copies, layer, progress) for layer in packed)
+            count = candidates_of_each(fewest_images)
+            covers.extend(cover_images(with_copies, layer, count, progress) for layer in packed)
         sources = np.concatenate([places + turn * len(images) for turn in range(1 + len(copies))])
         banks = [
             fit_bank(with_copies, sources, layer, cover, settings.bank_size, settings.whitening, progress)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, cover_images, fit_bank, layer_weights, usual_distances
-from blemish.detectors.coreset import cover_order, covering_radius, select_coreset
+from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
+from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.grid import Grid
 from blemish.registry import load_detector
@@ -25,17 +25,28 @@ def embeddings(count: int, seed: int = 0) -> np.ndarray:
 def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     places = np.arange(len(good))
     return [
-        fit_bank(good, places, layer, cover_images(good, layer, silent), size, 0.5, silent) for layer in (FINE, COARSE)
+        fit_bank(good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, silent)
+        for layer in (FINE, COARSE)
     ]
 
 
-def test_the_cover_of_few_points_is_the_greedy_choice() -> None:
-    points = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
-    assert cover_order(points, 40).tolist() == select_coreset(points, 40).tolist()
+def test_the_cover_of_each_image_is_the_greedy_choice_among_its_points() -> None:
+    points = np.random.default_rng(0).normal(size=(5, 300, 6)).astype(np.float32)
+    assert cover_orders(points, 40).tolist() == [select_coreset(image, 40).tolist() for image in points]
 
 
 def test_a_cover_of_copies_holds_each_point_once() -> None:
-    assert sorted(cover_order(np.ones((9, 2), np.float32), 9)) == list(range(9))
+    assert [sorted(order) for order in cover_orders(np.ones((2, 9, 2), np.float32), 9)] == [list(range(9))] * 2
+
+
+def test_a_shorter_cover_is_the_beginning_of_a_longer_one() -> None:
+    good = embeddings(20)
+    few, many = (cover_images(good, FINE, count, silent) for count in (10, 40))
+    assert (few == many[:, :10]).all()
+
+
+def test_the_more_images_the_fewer_candidates_of_each() -> None:
+    assert [candidates_of_each(count) for count in (10, 1000, 100_000)] == [256, 100, 64]
 
 
 def test_a_patch_that_one_image_alone_shows_is_in_the_bank() -> None:
