@@ -43,7 +43,7 @@ from blemish.data.decode import read_image, read_mask
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask
 from blemish.data.sequence import ResizedImages, read_image_sizes
-from blemish.data.split import contiguous_folds
+from blemish.data.split import block_folds
 from blemish.data.synthetic import make_defect
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics
@@ -153,7 +153,7 @@ def noise(index: DatasetIndex, share: float) -> dict[str, Any]:
     order = np.random.default_rng(1).permutation(len(images) + count)
     everything = [*images, *(tests[place] for place in added)]
     mixed = [everything[place] for place in order]
-    found = fit(mixed, {}, contiguous_folds(len(mixed), 5))
+    found = fit(mixed, {}, block_folds(len(mixed), 5))
     assert found.held_out is not None
     named = set(suspects(found.held_out.anomaly_scores))
     kept = [image for place, image in enumerate(mixed) if place not in named]

@@ -44,6 +44,37 @@ def default_accuracy(results: Results) -> str:
     )
 
 
+def simulated_promises(order: str) -> Callable[[Results], str]:
+    """A table of one order of the good parts: what each way of calibrating promises, and how often that fails."""
+    methods = {
+        "cross": "`cross`",
+        "cross, one block a fold": "one block a fold",
+        "cross, random folds": "random folds",
+        "split": "`split`",
+    }
+
+    def make(results: Results) -> str:
+        rows: dict[int, dict[str, Any]] = {}
+        for row in results["rows"]:
+            if row["order"] == order:
+                rows.setdefault(row["num_good"], {})[row["method"]] = row
+        columns = ", ".join(f"{name}: mean, fails, found" for name in methods.values())
+        return table(
+            f"good parts, `cross` promises, `split` promises, {columns}",
+            [
+                (
+                    str(num_good),
+                    *(percent(row[method]["promised"]) for method in ("cross", "split")),
+                    *(percent(row[method][key]) for method in methods for key in ("mean_rate", "failed", "found")),
+                )
+                for num_good, row in rows.items()
+            ],
+            f"{results['plants']} plants for each row, measured {results['date']}.",
+        )
+
+    return make
+
+
 def promises(results: Results) -> str:
     return table(
         "data, detector, method, wanted, good images, promised, rejected, its 95 % limits, chance, "
@@ -293,6 +324,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
     {
         "measured": ("accuracy_default.json", default_accuracy),
         "promises": ("promise_on_data.json", promises),
+        "simulated promises": ("promise_simulation.json", simulated_promises("mixed")),
+        "simulated promises in batches": ("promise_simulation.json", simulated_promises("batches")),
+        "simulated promises with one kind apart": ("promise_simulation.json", simulated_promises("one kind")),
         "drift": ("drift_on_data.json", drift),
         "learned": ("learned.json", learned),
         "variants": ("accuracy.json", variants),

@@ -12,27 +12,37 @@ Indices = NDArray[np.intp]
 NUM_FOLDS = 5
 CALIBRATION_SHARE = 0.25
 """Into how many folds good images are divided, and the share kept out where they are not."""
+SHORTEST_BLOCK = 20
+MOST_BLOCKS = 4
+"""Images in a block of a fold at least, and blocks in a fold at most."""
 
 
-def contiguous_folds(num_images: int, num_folds: int) -> tuple[Indices, ...]:
-    """Disjoint blocks of neighboring positions that together hold every image once; sizes differ by one at most.
+def block_folds(num_images: int, num_folds: int) -> tuple[Indices, ...]:
+    """Disjoint folds of blocks of neighbors that together hold every image once; their sizes differ by one at most.
 
     Images are sorted by path, so neighbors were mostly taken one after the other: of one part, one batch, one
     lighting. Shuffled folds would leave near copies of a held-out image among the others, its scores would come out
-    too low and a threshold set from them would reject good parts. Blocks keep the images of one run together.
+    too low and a threshold set from them would reject good parts. Blocks keep the images of one run together. One
+    block a fold, though, would hold out every image of a kind that stands together in the order of names, and a
+    model that never saw the kind would set the threshold. So each fold takes up to 4 blocks from all over the order,
+    as many as leave each at least 20 images long.
 
-    >>> [fold.tolist() for fold in contiguous_folds(5, 2)]
+    >>> [fold.tolist() for fold in block_folds(5, 2)]
     [[0, 1, 2], [3, 4]]
+    >>> [[int(i) for i in fold[::10]] for fold in block_folds(100, 2)]
+    [[0, 10, 20, 55, 65], [25, 35, 45, 80, 90]]
     """
     if not 2 <= num_folds <= num_images:
         raise SettingsError(f"{num_folds} folds of {num_images} images: give at least 2 folds and an image for each")
-    return tuple(np.array_split(np.arange(num_images, dtype=np.intp), num_folds))
+    blocks_per_fold = min(max(num_images // (num_folds * SHORTEST_BLOCK), 1), MOST_BLOCKS)
+    blocks = np.array_split(np.arange(num_images, dtype=np.intp), num_folds * blocks_per_fold)
+    return tuple(np.concatenate(blocks[fold::num_folds]) for fold in range(num_folds))
 
 
 def holdout_split(num_images: int, share: float, seed: int) -> tuple[Indices, Indices]:
     """Positions for fitting and for calibration, both sorted; calibration gets about `share`, at least one image.
 
-    The calibration part is one block of neighbors (see `contiguous_folds`), going on at the start where it meets the
+    The calibration part is one block of neighbors (see `block_folds`), going on at the start where it meets the
     end; the seed chooses where it begins.
     """
     if not 0 < share < 1:

@@ -10,7 +10,7 @@ import numpy as np
 from blemish.calibration.calibrate import suspects
 from blemish.data.resize import choose_input_hw
 from blemish.data.sequence import ResizedImages, read_image_sizes
-from blemish.data.split import NUM_FOLDS, contiguous_folds
+from blemish.data.split import NUM_FOLDS, block_folds
 from blemish.errors import DataError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import ImageItem, Progress, silent
@@ -51,7 +51,7 @@ def rank_good_images(
         module.INFO.settings(),
         backbone=find_backbone(backbone) if module.INFO.needs_backbone else None,
         seed=seed,
-        folds=contiguous_folds(len(images), min(NUM_FOLDS, len(images))),
+        folds=block_folds(len(images), min(NUM_FOLDS, len(images))),
         progress=progress,
     )
     assert fit.held_out is not None

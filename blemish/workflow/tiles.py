@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.sequence import ImageFiles
-from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, contiguous_folds, holdout_split
+from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.detectors.base import DetectorInfo, FitFunction
 from blemish.errors import DataError, SettingsError
 from blemish.inspection.tiles import TileGrid
@@ -137,7 +137,7 @@ def fit_on_tiles(
         return made, score(made.graph, held, made, progress), held, found
     made = fit(everything, progress)
     parts = []
-    for fold in contiguous_folds(len(images), min(NUM_FOLDS, len(images))):
+    for fold in block_folds(len(images), min(NUM_FOLDS, len(images))):
         other = fit(np.setdiff1d(everything, fold), silent)
 
         def tell(task: str, done: int, total: int, start: int = int(fold[0])) -> None:

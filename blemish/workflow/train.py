@@ -24,7 +24,7 @@ from blemish.data.decode import as_image
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.resize import RESIZE_RULE, choose_input_hw
 from blemish.data.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
-from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, contiguous_folds, holdout_split
+from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.detectors.base import Detector, DetectorInfo, FitFunction
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
@@ -245,7 +245,7 @@ def _fit(
     progress: Progress,
 ) -> _Made:
     if method == "cross":
-        folds = contiguous_folds(len(images), min(NUM_FOLDS, len(images)))
+        folds = block_folds(len(images), min(NUM_FOLDS, len(images)))
         fit = fit_function(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
         assert fit.held_out is not None
         return _Made(fit, scores_inside(fit.held_out, fit.reduction, zone), np.arange(len(images)), images, seen=images)

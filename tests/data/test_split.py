@@ -5,27 +5,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.data.split import contiguous_folds, holdout_split
+from blemish.data.split import block_folds, holdout_split
 from blemish.errors import SettingsError
 
 
-@given(st.integers(2, 500), st.data())
+@given(st.integers(2, 2000), st.data())
 @settings(deadline=None)
-def test_folds_hold_every_image_once_in_blocks_of_nearly_equal_size(num_images: int, data: st.DataObject) -> None:
+def test_folds_hold_every_image_once_and_are_of_nearly_equal_size(num_images: int, data: st.DataObject) -> None:
     num_folds = data.draw(st.integers(2, num_images))
-    folds = contiguous_folds(num_images, num_folds)
+    folds = block_folds(num_images, num_folds)
     assert len(folds) == num_folds
-    assert np.concatenate(folds).tolist() == list(range(num_images))
+    assert sorted(np.concatenate(folds).tolist()) == list(range(num_images))
     sizes = [len(fold) for fold in folds]
     assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
     assert all(fold.dtype == np.intp for fold in folds)
 
 
+@given(st.integers(2, 2000), st.integers(2, 10))
+@settings(deadline=None)
+def test_a_fold_is_of_few_blocks_of_at_least_twenty_neighbors_or_of_one(num_images: int, num_folds: int) -> None:
+    for fold in block_folds(max(num_images, num_folds), num_folds):
+        blocks = np.split(fold, np.flatnonzero(np.diff(fold) > 1) + 1)
+        assert len(blocks) <= 4
+        assert len(blocks) == 1 or min(len(block) for block in blocks) >= 20
+
+
+def test_no_fold_holds_out_all_of_a_kind_that_stands_together() -> None:
+    for start in range(0, 360, 7):
+        kind = np.arange(start, start + 40)
+        assert all(len(np.setdiff1d(kind, fold)) >= 10 for fold in block_folds(400, 5))
+
+
 @pytest.mark.parametrize(("num_images", "num_folds"), [(0, 2), (1, 2), (5, 1), (5, 6)])
 def test_too_few_folds_or_images_are_refused(num_images: int, num_folds: int) -> None:
     with pytest.raises(SettingsError, match="at least 2 folds"):
-        contiguous_folds(num_images, num_folds)
+        block_folds(num_images, num_folds)
 
 
 @given(st.integers(2, 500), st.floats(0.001, 0.999), st.integers(0, 2**32))

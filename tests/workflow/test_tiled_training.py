@@ -13,7 +13,7 @@ import pytest
 
 import blemish
 from blemish.bundle.read import read_bundle
-from blemish.data.split import contiguous_folds
+from blemish.data.split import block_folds
 from blemish.errors import BundleError, DataError, SettingsError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.tiles import TileGrid, predict_image
@@ -98,7 +98,7 @@ def test_whole_images_are_scored_by_models_that_saw_none_of_their_tiles(
     module, backbone = load_detector("patchcore"), find_backbone(backbone_description)
     tiling = Tiling(64, 32)
     expected = []
-    for fold in contiguous_folds(8, 5):
+    for fold in block_folds(8, 5):
         others = [image for place, image in enumerate(good) if place not in fold]
         cut = [TileGrid.of((64, 320), tiling, (64, 64)).cut(image, tile) for image in others for tile in range(9)]
         fit = module.fit(cut, module.INFO.settings(), backbone=backbone, seed=0, folds=(), progress=silent)

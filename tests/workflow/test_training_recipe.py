@@ -13,7 +13,7 @@ import pytest
 
 import blemish
 from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.split import contiguous_folds
+from blemish.data.split import block_folds
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.model import Model
 from blemish.registry import load_detector
@@ -68,7 +68,7 @@ def test_no_good_image_is_scored_by_a_model_that_saw_it(train: Train, product: T
     found = train(images).calibration
     module = load_detector("template")
     expected = []
-    for fold in contiguous_folds(len(images), 5):
+    for fold in block_folds(len(images), 5):
         others = [image for place, image in enumerate(images) if place not in fold]
         fit = module.fit(others, module.INFO.settings(), backbone=None, seed=0, folds=(), progress=lambda *_: None)
         expected += [p.anomaly_score for p in Session(fit.graph).predict([images[place] for place in fold])]
