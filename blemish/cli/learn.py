@@ -80,6 +80,7 @@ def train(
     from blemish.calibration.explain import explain
     from blemish.calibration.promise import promise_sentence
     from blemish.workflow.calibrate import product_facts
+    from blemish.workflow.timing import parts_sentence
     from blemish.workflow.training import training_context
 
     training = training_context(
@@ -125,6 +126,7 @@ def train(
                 "skipped": skipped,
                 "suspicious": manifest.facts.get("suspicious", []),
                 "fit_seconds": manifest.facts["fit_seconds"],
+                "seconds_by_part": manifest.facts["seconds_by_part"],
                 "peak_memory_mb": manifest.facts["peak_memory_mb"],
                 "threshold": thresholds.image_threshold,
                 "promise": promise_sentence(thresholds.promise),
@@ -137,6 +139,9 @@ def train(
         f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
         f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
     )
+    parts = parts_sentence(manifest.facts["seconds_by_part"])
+    if parts:
+        say(f"of the time: {parts}")
     if manifest.tiling is not None:
         say(
             f"images are cut into tiles of {manifest.tiling.tile_px} pixels; "

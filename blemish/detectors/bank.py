@@ -98,7 +98,11 @@ def layer_weights(layers: Sequence[PackedLayer]) -> NDArray[np.float64]:
 
 
 def usual_distances(
-    embeddings: Embeddings, places: Places, layers: Sequence[PackedLayer], banks: Sequence[LayerBank]
+    embeddings: Embeddings,
+    places: Places,
+    layers: Sequence[PackedLayer],
+    banks: Sequence[LayerBank],
+    progress: Progress,
 ) -> tuple[list[float], NDArray[np.float32]]:
     """How far patches of good images lie from the patches of other images.
 
@@ -112,11 +116,12 @@ def usual_distances(
     finest = min((layer.grid for layer in layers), key=lambda grid: grid.stride)
     units: list[float] = []
     maps = np.zeros((len(places), *finest.hw), np.float32)
-    for layer, bank, weight in zip(layers, banks, layer_weights(layers), strict=True):
+    for number, (layer, bank, weight) in enumerate(zip(layers, banks, layer_weights(layers), strict=True), start=1):
         distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank) for place in places])
         # Copies of one image lie at no distance from each other: the size of the values is a floor then.
         units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
         maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
+        progress("measuring usual distances", number, len(layers))
     return units, maps
 
 

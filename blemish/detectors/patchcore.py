@@ -95,7 +95,7 @@ def fit(
         ]
         # A copy belongs to its image: it says nothing of how far the patches of other images lie.
         banks = [replace(bank, owners=bank.owners % len(images)) for bank in banks]
-        units, maps = usual_distances(embeddings, places, packed, banks)
+        units, maps = usual_distances(embeddings, places, packed, banks, progress)
         pattern, alignment = usual_pattern(maps)
 
         def append(builder: GraphBuilder, embedding: str) -> None:

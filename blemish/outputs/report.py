@@ -238,6 +238,7 @@ def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dic
         ("Seed", model.get("seed")),
         ("Good images fitted on", model.get("num_fit")),
         ("Fit time", f"{model['fit_seconds']:.1f} s" if model.get("fit_seconds") is not None else None),
+        ("Time by part", model.get("seconds_by_part")),
         ("Bundle", model.get("bundle_id")),
         ("Made", model.get("created")),
         ("Versions", model.get("versions")),

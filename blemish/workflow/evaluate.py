@@ -39,6 +39,7 @@ from blemish.schema import (
 )
 from blemish.workflow.calibrate import short_hashes
 from blemish.workflow.loco import SaturatedOverlap
+from blemish.workflow.timing import parts_sentence
 
 GALLERY_SIZE = 8
 """Pictures kept for each part of the report: escapes, false rejects, hits, accepted good parts."""
@@ -145,6 +146,7 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "promise": list(explain(bundle.calibration)),
         "image_threshold": bundle.calibration.image_threshold,
         "fit_seconds": manifest.facts.get("fit_seconds"),
+        "seconds_by_part": parts_sentence(manifest.facts.get("seconds_by_part", {})) or None,
         "facts": manifest.facts,
         "versions": manifest.versions,
     }

@@ -136,15 +136,17 @@ def fit_on_tiles(
         made = fit(kept, progress)
         return made, score(made.graph, held, made, progress), held, found
     made = fit(everything, progress)
-    parts = []
-    for fold in block_folds(len(images), min(NUM_FOLDS, len(images))):
+    parts: list[GoodScores] = []
+    folds = block_folds(len(images), min(NUM_FOLDS, len(images)))
+    for number, fold in enumerate(folds, start=1):
         other = fit(np.setdiff1d(everything, fold), silent)
+        progress("fitting without some images", number, len(folds))
 
-        def tell(task: str, done: int, total: int, start: int = int(fold[0])) -> None:
-            progress(task, start + done, len(images))
+        def tell(task: str, done: int, total: int, before: int = sum(len(part.scores) for part in parts)) -> None:
+            progress(task, before + done, len(images))
 
         parts.append(score(other.graph, fold, other, tell))
     scores = GoodScores(
         np.concatenate([part.scores for part in parts]), np.concatenate([part.map_maxima for part in parts])
     )
-    return made, scores, everything, found
+    return made, scores, np.concatenate(folds), found

@@ -42,6 +42,7 @@ from blemish.workflow.defects import fit_with, labelled_defects
 from blemish.workflow.memory import peak_memory_mb
 from blemish.workflow.settings import make_settings, settings_json
 from blemish.workflow.tiles import fit_on_tiles, make_tiling
+from blemish.workflow.timing import PartTimes
 
 NUM_SAMPLES = 8
 """Good images kept in the bundle, to check engines and exports with."""
@@ -87,6 +88,7 @@ def train(
     "suspicious". With `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an
     evaluation leaves these out.
     """
+    progress = times = PartTimes(progress)
     module = load_detector(detector)
     checked = make_settings(module.INFO, settings or {})
     network = find_backbone(backbone) if module.INFO.needs_backbone else None
@@ -119,6 +121,7 @@ def train(
         settings=calibration_settings,
         product=product,
     )
+    progress("calibrating", 1, 1)
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
@@ -147,6 +150,7 @@ def train(
             **fit.facts,
             **made.facts,
             "fit_seconds": round(seconds, 3),
+            "seconds_by_part": times.seconds,
             "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,

@@ -71,7 +71,7 @@ def test_usual_distances_are_those_to_other_images() -> None:
     """Each patch is in the bank itself: what counts is the nearest patch of another image."""
     good = embeddings(6)
     banks = make_banks(good, size=10_000)
-    units, maps = usual_distances(good, np.arange(6), (FINE, COARSE), banks)
+    units, maps = usual_distances(good, np.arange(6), (FINE, COARSE), banks, silent)
     bank = banks[0]
     scaled = (good[:, FINE.places].reshape(6, 64, 3) - bank.center) @ bank.projection
     nearest = [
@@ -90,7 +90,7 @@ def test_a_layer_of_half_the_stride_counts_twice() -> None:
 
 def test_copies_of_one_image_have_a_unit() -> None:
     good = np.repeat(embeddings(1), 5, axis=0)
-    units, maps = usual_distances(good, np.arange(5), (FINE, COARSE), make_banks(good))
+    units, maps = usual_distances(good, np.arange(5), (FINE, COARSE), make_banks(good), silent)
     assert min(units) > 0
     assert np.isfinite(maps).all()
 

@@ -20,6 +20,8 @@ from blemish.registry import load_detector
 from blemish.runtime.session import Session
 from blemish.schema import ImageItem
 from blemish.testing.tiny import TinyProduct, write_png, write_tiny_product
+from blemish.workflow import timing
+from blemish.workflow.timing import PartTimes
 
 Train = Callable[..., Model]
 
@@ -115,6 +117,30 @@ def test_the_manifest_says_what_was_done(train: Train, product_folder: Path) -> 
     assert manifest.data.fingerprint == open_dataset(product_folder).fingerprint
     assert {"blemish", "numpy", "onnxruntime", "python"} <= set(manifest.versions)
     assert train(product_folder).bundle.manifest.backbone is None
+
+
+def test_the_manifest_says_how_long_each_part_took(train: Train, product: TinyProduct) -> None:
+    parts = train(list(product.good), detector="patchcore").bundle.manifest.facts["seconds_by_part"]
+    assert list(parts) == [
+        "reading features",
+        "choosing patches of each image",
+        "choosing bank entries",
+        "measuring usual distances",
+        "scoring held-out good images",
+        "calibrating",
+    ]
+    assert all(seconds >= 0 for seconds in parts.values())
+
+
+def test_time_belongs_to_the_work_that_reports_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0, 5.0, 6.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    seen: list[str] = []
+    times = PartTimes(lambda task, done, total: seen.append(task))
+    for task in ("reading", "choosing", "reading, almost done"):
+        times(task, 1, 1)
+    assert times.seconds == {"reading": 3.0, "choosing": 3.0}
+    assert seen == ["reading", "choosing", "reading, almost done"]
 
 
 def test_the_longer_side_follows_the_images(train: Train, product: TinyProduct) -> None:
