@@ -13,6 +13,7 @@ import pytest
 
 import blemish
 from blemish.bundle.read import read_bundle
+from blemish.data import split
 from blemish.data.split import block_folds
 from blemish.errors import BundleError, DataError, SettingsError
 from blemish.inspection.inspector import Inspector
@@ -106,6 +107,15 @@ def test_whole_images_are_scored_by_models_that_saw_none_of_their_tiles(
         expected += [predict_image(session, good[place], fit.reduction, tiling)[0].anomaly_score for place in fold]
     np.testing.assert_allclose(tiled.calibration.good_scores, sorted(expected), rtol=1e-4)
     assert tiled.bundle.manifest.data.num_calibration == 8
+
+
+def test_an_image_that_scores_far_above_the_rest_is_called_by_its_own_name(
+    train: Train, good: list[Image], scratched: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folds of several blocks each hold the images in another order than that of their names."""
+    monkeypatch.setattr(split, "SHORTEST_BLOCK", 1)
+    images = [*strips(14, seed=2), scratched, *strips(5, seed=3)]
+    assert train(images, calibration="cross").bundle.manifest.facts["suspicious"] == ["array 14"]
 
 
 def test_a_split_keeps_whole_images_out(train: Train, good: list[Image]) -> None:
