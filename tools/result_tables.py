@@ -275,6 +275,26 @@ def large_images(results: Results) -> str:
     )
 
 
+def fits_of_many(results: Results) -> str:
+    return table(
+        "detector, images, learned from, calibrated with, training, longest parts, peak memory",
+        [
+            (
+                row["detector"],
+                *(f"{count:,}" for count in (results["data"]["num_images"], row["num_fit"], row["num_calibration"])),
+                f"{row['fit_seconds']:.0f} s",
+                "; ".join(
+                    f"{name} {seconds:.0f} s"
+                    for name, seconds in sorted(row["seconds_by_part"].items(), key=lambda part: -part[1])[:3]
+                ),
+                f"{row['peak_memory_mb']:,.0f} MB",
+            )
+            for row in results["detectors"]
+        ],
+        measured(results),
+    )
+
+
 def beside_anomalib(results: Results) -> str:
     """One row for each figure; ratios say how many times less this side needs."""
 
@@ -336,6 +356,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of banks": ("speed.json", speed_of_banks),
         "speed of int8": ("speed.json", speed_of_int8),
         "large images": ("large_images.json", large_images),
+        "fits of many": ("fit_memory.json", fits_of_many),
         "beside anomalib": ("vs_anomalib.json", beside_anomalib),
     }
 )

@@ -7,9 +7,9 @@ embeddings, so that fitting once for each fold costs no second pass through the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,12 @@ from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
 
+Result = TypeVar("Result")
+
 _log = logging.getLogger(__name__)
+
+MOST_FEATURE_BYTES = 3 * 2**29
+"""Most memory that embeddings are kept in, 1.5 GB; of images that need more, evenly spread ones are learned from."""
 
 Embeddings = NDArray[np.float32]
 """float32 (images, positions, channels), or (images, values) where packed."""
@@ -59,18 +64,46 @@ def fit_on_places(
     embedder: bytes,
     learn: Callable[[Embeddings, Places], Head],
     *,
+    copies: Sequence[Sequence[Image]] = (),
     reduction: Reduction,
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> Fit:
-    """As `fit_on_embeddings`, for a `learn` that is given all embeddings and the images to learn from.
+    """As `fit_on_embeddings`, for a `learn` that is given all embeddings and the rows of those to learn from.
 
-    So it can keep what it found out about single images from one call to the next.
+    So it can keep what it found out about single images from one call to the next. Behind the embeddings of the images
+    come those of each of `copies`, the same images turned, in the same order; they are in no fold.
     """
-    embeddings = embed(images, embedder, progress)
-    head = learn(embeddings, np.arange(len(images)))
-    held_out = _held_out(embeddings, learn, folds, progress) if folds else None
-    return Fit(_join(embedder, head, images[0].shape[:2]), head.facts, reduction, held_out)
+    runner = GraphRunner(embedder, threads=1)
+    shape = runner.run({"image": images[0][None]})["embedding"].shape[1:]
+    learned = learned_places(len(images), 4 * int(np.prod(shape)) * (1 + len(copies)))
+    embeddings = np.empty(((1 + len(copies)) * len(learned), *shape), np.float32)
+    for turn, turned in enumerate((images, *copies)):
+        _embed(turned, learned, runner, embeddings[turn * len(learned) :], progress)
+    head = learn(embeddings, np.arange(len(learned)))
+    held_out = _held_out(images, runner, learned, embeddings, learn, folds, progress) if folds else None
+    facts = {**head.facts, **_facts_of_part(len(learned), len(images))}
+    return Fit(_join(embedder, head, images[0].shape[:2]), facts, reduction, held_out)
+
+
+def learned_places(num_images: int, bytes_of_each: int) -> Places:
+    """The images that are learned from: all, or as many as `MOST_FEATURE_BYTES` hold, at even steps.
+
+    >>> learned_places(5, 1000).tolist(), learned_places(5, MOST_FEATURE_BYTES // 3).tolist()
+    ([0, 1, 2, 3, 4], [0, 2, 4])
+    """
+    most = max(MOST_FEATURE_BYTES // bytes_of_each, 1)
+    return np.unique(np.linspace(0, num_images - 1, min(most, num_images)).round().astype(np.intp))
+
+
+def _facts_of_part(num_learned: int, num_images: int) -> dict[str, Any]:
+    if num_learned == num_images:
+        return {}
+    note = (
+        f"{num_learned:,} of {num_images:,} images, evenly spread, were learned from: "
+        f"the features of more do not fit into {MOST_FEATURE_BYTES / 2**30:.1f} GB"
+    )
+    return {"num_learned": num_learned, "notes": [note]}
 
 
 def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...]:
@@ -85,51 +118,60 @@ def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...
     return tuple(names[stride] for stride in strides)
 
 
-def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> Embeddings:
-    """The embeddings of all images; `embedder` is a graph from `image` to `embedding`."""
-    embeddings: Embeddings | None = None
-    for number, found in enumerate(_run_each(embedder, "image", images), start=1):
-        if embeddings is None:
-            embeddings = np.empty((len(images), *found["embedding"].shape), np.float32)
-        embeddings[number - 1] = found["embedding"]
-        progress("reading features", number, len(images))
-    assert embeddings is not None
-    return embeddings
+def _embed(
+    images: Sequence[Image], places: Places, runner: GraphRunner, embeddings: Embeddings, progress: Progress
+) -> None:
+    """Puts the embeddings of the images at `places` into `embeddings`, in their order."""
+
+    def run(place: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = runner.run({"image": images[place][None]})["embedding"][0]
+        return found
+
+    for row, found in enumerate(_each(run, places)):
+        embeddings[row] = found
+        progress("reading features", row + 1, len(places))
 
 
 def _held_out(
+    images: Sequence[Image],
+    embedder: GraphRunner,
+    learned: Places,
     embeddings: Embeddings,
     learn: Callable[[Embeddings, Places], Head],
     folds: Sequence[NDArray[np.intp]],
     progress: Progress,
 ) -> HeldOut:
-    scores = np.empty(len(embeddings), np.float32)
+    rows = {int(place): row for row, place in enumerate(learned)}
+    scores = np.empty(len(images), np.float32)
     maps: NDArray[np.float32] | None = None
     for number, fold in enumerate(folds):
-        head = _head_graph(learn(embeddings, np.setdiff1d(np.arange(len(embeddings)), fold)), embeddings.shape[1:])
-        for place, found in zip(fold, _run_each(head, "embedding", (embeddings[place] for place in fold)), strict=True):
+        others = np.flatnonzero(~np.isin(learned, fold))
+        head = GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:]), threads=1)
+
+        def score(place: int, head: GraphRunner = head) -> dict[str, NDArray[Any]]:
+            if place in rows:
+                return head.run({"embedding": embeddings[rows[place]][None]})
+            return head.run({"embedding": embedder.run({"image": images[place][None]})["embedding"]})
+
+        for place, found in zip(fold, _each(score, fold), strict=True):
             if maps is None:
-                maps = np.empty((len(embeddings), *found["anomaly_map"].shape), np.float32)
-            scores[place], maps[place] = found["anomaly_score"], found["anomaly_map"]
+                maps = np.empty((len(images), *found["anomaly_map"].shape[1:]), np.float32)
+            scores[place], maps[place] = found["anomaly_score"][0], found["anomaly_map"][0]
         progress("scoring held-out good images", number + 1, len(folds))
     assert maps is not None
     return HeldOut(scores, maps)
 
 
-def _run_each(graph: bytes, name: str, values: Iterable[NDArray[Any]]) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """What a graph gives for each value of its input `name`, in order; each core runs one of them by itself.
+def _each(work: Callable[[int], Result], places: Places) -> Iterator[Result]:
+    """What `work` gives for each image, in order; each core does one of them by itself.
 
     The numbers are those of batches on all cores, and come faster.
     """
-    runner = GraphRunner(graph, threads=1)
-
-    def run(value: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-        return {output: found[0] for output, found in runner.run({name: value[None]}).items()}
 
     def tell(num_threads: int) -> None:
         _log.warning("memory ran out: reading %d at a time from here on", num_threads)
 
-    return map_in_order(run, values, usable_cores(), on_fewer=tell)
+    return map_in_order(work, places.tolist(), usable_cores(), on_fewer=tell)
 
 
 def _head_graph(head: Head, shape: tuple[int, ...]) -> bytes:

@@ -18,6 +18,9 @@ from blemish.graph.finish import finish
 from blemish.graph.gaussian import mahalanobis
 from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 
+TOGETHER = 64
+"""Positions whose covariances are computed at a time."""
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Settings:
@@ -64,16 +67,15 @@ def fit(
     kept = np.sort(np.random.default_rng(seed).permutation(total)[: settings.channels])
 
     def learn(embeddings: Embeddings) -> Head:
-        means, whiteners = fit_gaussians(embeddings[..., kept], settings.covariance, settings.regularization)
+        means, whiteners = fit_gaussians(embeddings, settings.covariance, settings.regularization)
 
         def append(builder: GraphBuilder, embedding: str) -> None:
-            chosen = builder.op("Gather", embedding, builder.constant(kept.astype(np.int64)), axis=2)
-            distance = mahalanobis(builder, chosen, means, whiteners)
+            distance = mahalanobis(builder, embedding, means, whiteners)
             finish(builder, distance, grid, input_hw, sigma=settings.sigma, reduction=reduction)
 
         return Head(append, {"channels": len(kept)})
 
-    embedder = build_embedding(backbone, layers, input_hw, pooling=1)
+    embedder = build_embedding(backbone, layers, input_hw, pooling=1, kept=kept)
     return fit_on_embeddings(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
 
 
@@ -81,15 +83,17 @@ def fit_gaussians(
     embeddings: Embeddings, covariance: Literal["position", "shared"], regularization: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Means (positions, c) and whiteners, (positions, c, c) or (c, c) if shared, of embeddings (n, positions, c)."""
-    num_images, _, channels = embeddings.shape
+    num_images, num_positions, channels = embeddings.shape
     means = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centered = embeddings - means
+    covariances = np.empty((num_positions, channels, channels))
+    for start in range(0, num_positions, TOGETHER):  # all at once would take the memory of the embeddings again
+        part = slice(start, start + TOGETHER)
+        by_position = (embeddings[:, part] - means[part]).transpose(1, 2, 0)
+        covariances[part] = by_position @ by_position.transpose(0, 2, 1)
     if covariance == "shared":
-        flat = centered.reshape(-1, channels)
-        covariances = (flat.T @ flat)[None].astype(np.float64) / len(flat)
+        covariances = covariances.sum(axis=0, keepdims=True) / (num_images * num_positions)
     else:
-        by_position = centered.transpose(1, 2, 0)
-        covariances = (by_position @ by_position.transpose(0, 2, 1)).astype(np.float64) / max(num_images - 1, 1)
+        covariances /= max(num_images - 1, 1)
     mean_variance = np.trace(covariances, axis1=1, axis2=2).mean() / channels
     covariances += (regularization * mean_variance + 1e-9) * np.eye(channels)
     # inverse = L^-T L^-1 with covariance = L L^T, so L^-T whitens a row vector from the right

@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 from blemish.detectors.alignment import usual_pattern
 from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
 from blemish.detectors.base import DetectorInfo
-from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, embed, fit_on_places
+from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
 from blemish.detectors.symmetry import Symmetry, symmetric_copies
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
@@ -79,22 +79,22 @@ def fit(
     packed = packed_layers(backbone, layers, input_hw)
     finest = min((layer.grid for layer in packed), key=lambda grid: grid.stride)
     reduction = Reduction("max")
-    copies = [embed(turned, embedder, progress) for turned in symmetric_copies(images, settings.symmetries)]
+    copies = symmetric_copies(images, settings.symmetries)
     covers: list[Places] = []
-    fewest_images = (1 + len(copies)) * (len(images) - max((len(fold) for fold in folds), default=0))
 
     def learn(embeddings: Embeddings, places: Places) -> Head:
-        with_copies = np.concatenate([embeddings, *copies]) if copies else embeddings
+        num_images = len(embeddings) // (1 + len(copies))
         if not covers:  # the cover of an image depends on nothing else: all fits share it
-            count = candidates_of_each(fewest_images)
-            covers.extend(cover_images(with_copies, layer, count, progress) for layer in packed)
-        sources = np.concatenate([places + turn * len(images) for turn in range(1 + len(copies))])
+            held_share = max((len(fold) for fold in folds), default=0) / len(images)
+            count = candidates_of_each(int(len(embeddings) * (1 - held_share)))
+            covers.extend(cover_images(embeddings, layer, count, progress) for layer in packed)
+        sources = np.concatenate([places + turn * num_images for turn in range(1 + len(copies))])
         banks = [
-            fit_bank(with_copies, sources, layer, cover, settings.bank_size, settings.whitening, progress)
+            fit_bank(embeddings, sources, layer, cover, settings.bank_size, settings.whitening, progress)
             for layer, cover in zip(packed, covers, strict=True)
         ]
         # A copy belongs to its image: it says nothing of how far the patches of other images lie.
-        banks = [replace(bank, owners=bank.owners % len(images)) for bank in banks]
+        banks = [replace(bank, owners=bank.owners % num_images) for bank in banks]
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
         pattern, alignment = usual_pattern(maps)
 
@@ -109,7 +109,7 @@ def fit(
 
         return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks], "alignment": alignment})
 
-    return fit_on_places(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_places(images, embedder, learn, copies=copies, reduction=reduction, folds=folds, progress=progress)
 
 
 def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, unit: float) -> str:

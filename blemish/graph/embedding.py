@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
@@ -21,20 +22,37 @@ def embedding_grid(backbone: Backbone, layers: Sequence[str], input_hw: tuple[in
     return cell_grid(input_hw, finest.stride, finest.offset)
 
 
-def build_embedding(backbone: Backbone, layers: Sequence[str], input_hw: tuple[int, int], pooling: int) -> bytes:
+def build_embedding(
+    backbone: Backbone,
+    layers: Sequence[str],
+    input_hw: tuple[int, int],
+    pooling: int,
+    kept: NDArray[np.intp] | None = None,
+) -> bytes:
     """The graph from `image` to `embedding`, float32 [batch, positions, channels] (positions row by row).
 
-    The pooled layers are brought to the finest grid and concatenated (Roth et al., CVPR 2022, section 3.1). Raises
-    BackboneError where the file does not keep its description.
+    The pooled layers are brought to the finest grid and concatenated (Roth et al., CVPR 2022, section 3.1); of all
+    their channels those that `kept` counts, in rising order, or all. Raises BackboneError where the file does not keep
+    its description.
     """
     builder = GraphBuilder("embedding")
     target = embedding_grid(backbone, layers, input_hw)
+    total = sum(backbone.layer(name).channels for name in layers)
+    kept = np.arange(total) if kept is None else kept
     maps = []
+    start = 0
     for name, pooled in zip(layers, _pooled_layers(builder, backbone, layers, input_hw, pooling), strict=True):
-        source = cell_grid(input_hw, backbone.layer(name).stride, backbone.layer(name).offset)
+        layer = backbone.layer(name)
+        wanted = kept[(kept >= start) & (kept < start + layer.channels)] - start
+        start += layer.channels
+        if not len(wanted):
+            continue
+        if len(wanted) < layer.channels:
+            pooled = builder.op("Gather", pooled, builder.constant(wanted.astype(np.int64)), axis=1)
+        source = cell_grid(input_hw, layer.stride, layer.offset)
         maps.append(pooled if source == target else resample(builder, pooled, source, target))
     joined = builder.op("Concat", *maps, axis=1) if len(maps) > 1 else maps[0]
-    channels = sum(backbone.layer(name).channels for name in layers)
+    channels = len(kept)
     embedding = _by_position(builder, joined, channels, target.hw)
     builder.output(embedding, "embedding", np.float32, ["batch", target.hw[0] * target.hw[1], channels])
     return _built(builder, backbone, input_hw)

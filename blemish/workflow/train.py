@@ -46,6 +46,9 @@ from blemish.workflow.timing import PartTimes
 
 NUM_SAMPLES = 8
 """Good images kept in the bundle, to check engines and exports with."""
+MOST_CROSS_PIXELS = 2**28
+"""Most pixels of all good images at the input size, 4,096 images of 256 x 256, that cross-fitting is the default for:
+it keeps a map of each, 1 GB in all, and of more a part is enough for the exact promise of a split."""
 
 DataSource = str | Path | DatasetIndex | Sequence[NDArray[Any]]
 Size = int | tuple[int, int]
@@ -101,6 +104,8 @@ def train(
         method = calibration or ("cross" if module.INFO.calibration == "cross" else "split")
         if tile is None:
             images = ResizedImages(good.sources, _input_hw(good.sources, 256 if size is None else size))
+            if calibration is None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS:
+                method = "split"
             defects = labelled_defects(data, seed) if with_defects else ()
             fit_function = fit_with(module, defects, images.hw)
             made = _fit(module.INFO, fit_function, checked, images, network, seed, method, product.zone, progress)
@@ -137,7 +142,7 @@ def train(
         data=DataFacts(
             name=good.name,
             fingerprint=good.fingerprint,
-            num_fit=num_good if method == "cross" else num_good - num_held,
+            num_fit=fit.facts.get("num_learned", num_good if method == "cross" else num_good - num_held),
             num_calibration=num_held,
             image_sha256=short_hashes(
                 [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from blemish.detectors.bank import LayerBank
-from blemish.detectors.features import Head, _join, deepest_layers, embed
+from blemish.detectors.features import Head, _join, deepest_layers
 from blemish.detectors.patchcore import append_distance
 from blemish.errors import BundleError
 from blemish.graph.builder import GraphBuilder
@@ -20,8 +20,9 @@ from blemish.graph.embedding import build_packed_embedding, packed_layers, unpac
 from blemish.graph.finish import finish_sum
 from blemish.inspection import tiles
 from blemish.inspection.tiles import Axis, TileGrid, predict_image
+from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Backbone, Image, Prediction, Reduction, Tiling, silent
+from blemish.schema import Backbone, Image, Prediction, Reduction, Tiling
 from blemish.testing.tiny import FakeSession
 from blemish.weights import find_backbone
 
@@ -83,7 +84,8 @@ class Bank:
         self.backbone = backbone
         self.layers = deepest_layers(backbone, (8, 16))
         hw = good[0].shape[:2]
-        embeddings = embed(good, build_packed_embedding(backbone, self.layers, hw, 3), silent)
+        embedder = GraphRunner(build_packed_embedding(backbone, self.layers, hw, 3))
+        embeddings = embedder.run({"image": np.stack(good)})["embedding"]
         self.banks = []
         for layer in packed_layers(backbone, self.layers, hw):
             patches = embeddings[:, layer.places].reshape(-1, layer.channels)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from blemish.data.sequence import CACHE_BYTES
+from blemish.detectors.features import MOST_FEATURE_BYTES
 from blemish.runtime.engines import available_engines, engine_names
 from blemish.workflow.engines import CACHE_VARIABLE
+from blemish.workflow.train import MOST_CROSS_PIXELS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "speed.md").read_text(encoding="utf-8")
 
@@ -28,3 +31,9 @@ def test_the_python_examples_run(
     [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(example, "speed.md", "exec"), {})
     assert capsys.readouterr().out.strip() in available_engines()
+
+
+def test_the_limits_of_a_training_are_stated() -> None:
+    assert f"up to {MOST_FEATURE_BYTES / 2**30:.1f} GB" in PAGE
+    assert f"{MOST_CROSS_PIXELS // 256**2:,} images of 256 x 256" in PAGE
+    assert f"{CACHE_BYTES // 2**20} MB" in PAGE

@@ -14,6 +14,7 @@ import pytest
 import blemish
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.split import block_folds
+from blemish.detectors import features
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.model import Model
 from blemish.registry import load_detector
@@ -21,6 +22,7 @@ from blemish.runtime.session import Session
 from blemish.schema import ImageItem
 from blemish.testing.tiny import TinyProduct, write_png, write_tiny_product
 from blemish.workflow import timing
+from blemish.workflow import train as train_recipe
 from blemish.workflow.timing import PartTimes
 
 Train = Callable[..., Model]
@@ -130,6 +132,26 @@ def test_the_manifest_says_how_long_each_part_took(train: Train, product: TinyPr
         "calibrating",
     ]
     assert all(seconds >= 0 for seconds in parts.values())
+
+
+def test_of_very_many_images_a_part_calibrates(
+    train: Train, product: TinyProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = list(product.good)
+    monkeypatch.setattr(train_recipe, "MOST_CROSS_PIXELS", len(images) * 64 * 64)
+    assert train(images).calibration.method == "cross"
+    monkeypatch.setattr(train_recipe, "MOST_CROSS_PIXELS", len(images) * 64 * 64 - 1)
+    assert train(images).calibration.method == "split"
+    assert train(images, calibration="cross").calibration.method == "cross"
+
+
+def test_the_manifest_and_a_note_say_when_only_a_part_was_learned_from(
+    train: Train, product: TinyProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_FEATURE_BYTES", 8 * 16 * 16 * 3 * 4)
+    manifest = train(list(product.good), calibration="split", detector="template").bundle.manifest
+    assert (manifest.data.num_fit, manifest.data.num_calibration) == (8, 4)
+    assert manifest.facts["notes"][0].startswith("8 of 12 images, evenly spread, were learned from")
 
 
 def test_time_belongs_to_the_work_that_reports_next(monkeypatch: pytest.MonkeyPatch) -> None:
