@@ -15,7 +15,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[dev,learn,openvino]'
+	$(INSTALL) -e '.[dev,learn,openvino,cluster]'
 	@touch $@
 
 demo: $(VENV)/.installed-demo  ## Install and run the main job on real images of solar cells

@@ -1,4 +1,4 @@
-"""What all tests share: the tiny product, the tiny backbone, and a model trained on them, each made once."""
+"""What all tests share: the tiny product, the tiny backbone, a model trained on them, and a way to run the command."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import os
 # Tiny arrays: threads within one operation only get in each other's way. Read when the libraries are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blemish.bundle.bundle import Bundle
+from blemish.cli.main import main
 from blemish.model import Model, train
 from blemish.schema import Backbone
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_backbone, make_tiny_product, write_tiny_product
@@ -54,3 +60,44 @@ def bundle(model: Model) -> Bundle:
 def bundle_path(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model in its file; tests that change it make a copy."""
     return model.save(tmp_path_factory.mktemp("bundles") / "tiny.blemish")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status and what was printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on standard output; fails where there is anything else."""
+        lines = self.stdout.splitlines()
+        assert len(lines) == 1, self.stdout
+        value = json.loads(lines[0])
+        assert isinstance(value, dict)
+        return value
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("info", path)` runs `blemish info PATH`."""
+
+    def run_command(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["blemish", *map(str, arguments)])
+        capsys.readouterr()
+        status: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        assert isinstance(status, int)
+        assert "Traceback" not in captured.out + captured.err
+        return Outcome(status, captured.out, captured.err)
+
+    return run_command

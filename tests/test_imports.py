@@ -44,9 +44,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inspection": {"data.decode", "data.resize", "bundle", "runtime", "calibration"},
     "outputs": {"metrics"},
     "workflow": {*BELOW},
+    "cluster": {*BELOW, "workflow"},
     "model": {"bundle", "calibration", "data", "inspection", "outputs", "registry", "runtime.engines", "workflow"},
     "cli": {
         "bundle",
+        "cluster",
         "model",
         "workflow",
         "inspection",
@@ -75,6 +77,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cv2": {"data", "inspection", "outputs", "workflow", "testing", "samples"},
     "matplotlib": {"outputs"},
     "jinja2": {"outputs"},
+    "ray": {"cluster"},
+    "pyarrow": {"cluster"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic": {"bundle", "data", "detectors", "learned", "workflow"},
@@ -178,6 +182,7 @@ def test_importing_the_package_is_fast_and_loads_no_engine() -> None:
         taken, loaded = output.splitlines()
         seconds.append(float(taken))
         heavy = {"onnxruntime", "openvino", "onnx", "cv2", "matplotlib", "pydantic", "torch", "typer", "rich", "jinja2"}
+        heavy |= {"ray", "pyarrow"}
         assert not heavy & set(loaded.split())
     assert min(seconds) < 0.3
 

@@ -12,6 +12,7 @@ import typer
 from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, speed, study
 from blemish.cli.console import say
+from blemish.cli.options import with_ray_address
 from blemish.errors import BlemishError, EngineWarning
 
 EXIT_REJECT, EXIT_USER, EXIT_FAULT = 1, 2, 3
@@ -64,7 +65,7 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("always", EngineWarning)
             warnings.showwarning = _say_warning
-            app()
+            app(with_ray_address(sys.argv[1:]))
     except BlemishError as error:
         say(f"blemish: {error}")
         sys.exit(EXIT_USER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,16 @@ EngineName = Annotated[
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="Threads of the engine; 0: all physical cores.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster, host:port (extra `cluster`); without an address the one of RAY_ADDRESS, one that "
+        "runs on this machine, or one begun for this run.",
+    ),
+]
+
 ZoneFile = Annotated[
     Path | None,
     typer.Option("--zone", help="Mask image, white where to look, drawn at the full size of the inspected images."),
@@ -76,3 +87,17 @@ def parse_settings(texts: list[str] | None) -> dict[str, str]:
             raise SettingsError(f"--set {text}: give key=value, for example --set bank_size=2000")
         settings[key.strip()] = value.strip()
     return settings
+
+
+def with_ray_address(arguments: Sequence[str]) -> list[str]:
+    """The command line with `auto` after each `--ray` that no address follows: a value that may be left out.
+
+    >>> with_ray_address(["compare", "data", "--ray", "--seeds", "3"])
+    ['compare', 'data', '--ray', 'auto', '--seeds', '3']
+    """
+    complete = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        complete.append(argument)
+        if argument == "--ray" and following.startswith("-"):
+            complete.append("auto")
+    return complete

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say
-from blemish.cli.options import BackboneName, Json, parse_settings
+from blemish.cli.options import BackboneName, Json, RayAddress, parse_settings
 from blemish.errors import SettingsError
 from blemish.registry import DEFAULT_BACKBONE
 
@@ -28,12 +29,16 @@ def compare(
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where learned weights are trained.")
     ] = "auto",
+    ray: RayAddress = None,
+    task_cpus: Annotated[float, typer.Option(min=0.1, help="With --ray: CPUs set aside for one fit.")] = 2.0,
+    task_gpus: Annotated[float, typer.Option(min=0.0, help="With --ray: GPUs set aside for one fit.")] = 0.0,
+    task_memory_mb: Annotated[float, typer.Option(min=0.0, help="With --ray: memory set aside for one fit.")] = 2000.0,
     json: Json = False,
 ) -> None:
     """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""
     from blemish.outputs.study import write_data_pages, write_study
     from blemish.workflow.compare import describe_data, make_study, plan_study, run_study
-    from blemish.workflow.executor import LocalExecutor
+    from blemish.workflow.executor import Executor, LocalExecutor
 
     tasks = plan_study(
         data,
@@ -45,11 +50,20 @@ def compare(
         backbone=backbone,
         device=device,
     )
-    with progress_bars() as progress:
+    with progress_bars() as progress, ExitStack() as stack:
+        executor: Executor = LocalExecutor(workers)
+        if ray is not None:
+            from blemish.cluster.connect import connected
+            from blemish.cluster.executor import Needs, RayExecutor
+
+            needs = Needs(task_cpus, task_gpus, task_memory_mb)
+            seen = list(dict.fromkeys(task.data for task in tasks))
+            needs.check(stack.enter_context(connected(ray, shared=tasks[0].folder, seen=seen)))
+            executor = RayExecutor(needs)
         summaries = describe_data(tasks, progress)
         for path in write_data_pages(summaries, output).values():
             say(f"the data, before any training: {path.resolve()}")
-        outcome = run_study(tasks, LocalExecutor(workers), progress)
+        outcome = run_study(tasks, executor, progress)
         page = write_study(make_study(tasks, outcome, summaries, progress), output)
     for task, error in outcome.failures:
         say(f"failed: {task.detector} on {task.data.name}: {error}")

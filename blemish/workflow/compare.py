@@ -112,6 +112,9 @@ def plan_study(
     if not categories:
         raise DataError(f"{', '.join(map(str, data))}: no data set found; see docs/data.md for the layouts")
     _check_names(categories)
+    # Workers may stand in another folder than this process.
+    folder = folder.resolve()
+    backbone = str(Path(backbone).resolve()) if backbone.endswith(".json") else backbone
     chosen = {}
     for detector in detectors:
         info = load_detector(detector).INFO
@@ -143,7 +146,9 @@ def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress
 
 
 def run_task(task: StudyTask, progress: Progress = silent) -> str:
-    """Fits, judges, and writes bundle and result of a task; the key of the result."""
+    """Fits, judges, and writes bundle and result of a task; the key of the result. A finished one is not done again."""
+    if task.is_finished:  # by a worker that was lost before it could say so
+        return task.key
     with _training(task):
         bundle = train(
             task.data,

@@ -1,0 +1,121 @@
+"""Commands on a Ray cluster, as a person sees them: what they give, and one clear line where the cluster is unfit."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blemish import __version__
+
+STORE_BYTES = 80 * 2**20
+
+
+def test_the_command_works_on_the_cluster(run: Any, two_nodes: str, product_folder: Path, tmp_path: Path) -> None:
+    command = ("compare", product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study")
+    needs = ("--task-cpus", "1", "--task-memory-mb", "100", "--json")
+    first = run(*command, "--ray", two_nodes, *needs)
+    assert (first.status, first.json["num_new"], first.json["failures"]) == (0, 1, [])
+    again = run(*command, "--json")
+    assert again.json["num_new"] == 0, "without --ray the same results are known"
+    assert (tmp_path / "study" / "index.html").exists()
+    assert not list((tmp_path / "study").glob(".seen-*"))
+
+
+def test_what_fails_on_the_cluster_is_told_at_the_end(
+    run: Any, two_nodes: str, product_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(product_folder, tmp_path / "data" / "whole")
+    broken = shutil.copytree(product_folder, tmp_path / "data" / "broken")
+    for path in sorted((broken / "train" / "good").iterdir())[1:]:
+        path.unlink()
+    command = ("compare", tmp_path / "data", "--detectors", "template", "--size", "64", "-o", tmp_path / "study")
+    outcome = run(*command, "--ray", two_nodes, "--task-cpus", "1", "--json")
+    assert outcome.status == 2
+    assert [row["category"] for row in outcome.json["rows"]] == ["whole"]
+    [failure] = outcome.json["failures"]
+    assert failure["data"].endswith("broken")
+    assert failure["error"].startswith("DataError: ")
+
+
+class TestWhatIsWrongIsSaidInOneLine:
+    @pytest.fixture
+    def study(self, product_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
+        # Ray's workers find modules in this process's folder first; the package's own would hide those of a test.
+        monkeypatch.chdir(tmp_path)
+        return ("compare", product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study")
+
+    @staticmethod
+    def line_of(outcome: Any) -> str:
+        assert (outcome.status, outcome.stdout) == (2, "")
+        [line] = outcome.stderr.strip().splitlines()
+        assert isinstance(line, str)
+        return line
+
+    def test_an_address_where_nobody_answers(self, run: Any, study: Any) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        line = self.line_of(run(*study, "--ray", address))
+        assert f"no Ray answers at {address}" in line
+
+    @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:six"])
+    def test_what_is_no_address(self, run: Any, study: Any, address: str) -> None:
+        assert "give host:port" in self.line_of(run(*study, "--ray", address))
+
+    def test_a_machine_without_the_extra(self, study: Any) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_RAY, *map(str, study), "--ray"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.strip() == (
+            'blemish: Ray is not installed: pip install "blemish[cluster]" here and on every node'
+        )
+
+    def test_more_than_any_node_has(self, run: Any, two_nodes: str, study: Any) -> None:
+        line = self.line_of(run(*study, "--ray", two_nodes, "--task-cpus", "64"))
+        assert "no node has the 64 CPUs" in line
+
+    def test_a_folder_that_cannot_be_written_to(self, run: Any, two_nodes: str, study: Any, tmp_path: Path) -> None:
+        (tmp_path / "study").write_text("a file in the way", encoding="utf-8")
+        assert str(tmp_path / "study") in self.line_of(run(*study, "--ray", two_nodes, "--task-cpus", "1"))
+
+    def test_a_node_with_another_version(self, run: Any, cluster: Any, study: Any, tmp_path: Path) -> None:
+        (tmp_path / "other" / "blemish").mkdir(parents=True)
+        (tmp_path / "other" / "blemish" / "__init__.py").write_text("__version__ = '0.0.9'", encoding="utf-8")
+        with odd_node(cluster, tmp_path / "other"):
+            line = self.line_of(run(*study, "--ray", cluster.address, "--task-cpus", "1"))
+        assert f"has blemish 0.0.9, this machine {__version__}; install the same version on all" in line
+
+    def test_a_node_without_the_extra(self, run: Any, cluster: Any, study: Any, tmp_path: Path) -> None:
+        (tmp_path / "other" / "pyarrow").mkdir(parents=True)
+        (tmp_path / "other" / "pyarrow" / "__init__.py").write_text("raise ModuleNotFoundError", encoding="utf-8")
+        with odd_node(cluster, tmp_path / "other"):
+            line = self.line_of(run(*study, "--ray", cluster.address, "--task-cpus", "1"))
+        assert f'lacks pyarrow: pip install "blemish[cluster]=={__version__}" there' in line
+
+
+@contextmanager
+def odd_node(cluster: Any, modules: Path) -> Iterator[None]:
+    """Inside, the cluster has a third node that finds these modules before all others."""
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, env_vars={"PYTHONPATH": str(modules)})
+    try:
+        yield
+    finally:
+        cluster.remove_node(node)
+
+
+WITHOUT_RAY = """
+import importlib.util, sys
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "ray" else real(name, package)
+from blemish.cli.main import main
+main()
+"""
