@@ -255,7 +255,7 @@ def speed_of_int8(results: Results) -> str:
 
 def large_images(results: Results) -> str:
     images = [row for name, row in results.items() if name.startswith("image_")]
-    kinds = {"verdicts": "verdicts alone", "verdicts_and_overlays": "verdicts and overlays"}
+    kinds = {"verdicts_and_overlays": "with overlays and tables", "verdicts": "verdicts alone"}
     note = "; ".join(
         f"{name}: {results['folder'][kind]['ratio']:.2f} times as many images per second in a folder as one by one"
         for kind, name in kinds.items()
