@@ -116,6 +116,7 @@ def train(
     *,
     detector: str = DEFAULT_DETECTOR,
     backbone: str = DEFAULT_BACKBONE,
+    preset: str | None = None,
     size: Size | None = None,
     tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -131,6 +132,7 @@ def train(
 ) -> Model:
     """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
 
+    A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
     `size` is the shorter side of the input in pixels (256), or (height, width). With `tile` large images are cut into
     overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
     wanted share of good parts that are rejected, promised with `confidence` where there are enough good images; with
@@ -146,6 +148,7 @@ def train(
             data,
             detector=detector,
             backbone=backbone,
+            preset=preset,
             size=size,
             tile=tile,
             settings=settings,

@@ -72,6 +72,12 @@ def detectors_page() -> str:
         needs = "the extra `learn` to fit" if row["needs_torch"] else "nothing more than the core"
         parts.append(f"## `{row['name']}`\n\n{row['summary'].capitalize()}. Needs {needs}.")
         parts.append(f"\n{row['paper']}.\n" if row["paper"] else "")
+        if row["presets"]:
+            parts.append("| preset | size | settings | meaning |\n| --- | --- | --- | --- |")
+            for preset in row["presets"]:
+                settings = ", ".join(f"`{name}={value}`" for name, value in preset["settings"].items())
+                parts.append(f"| `{preset['name']}` | {preset['size']} | {settings} | {preset['summary']} |")
+            parts.append("")
         parts.append("| setting | default | values | meaning |\n| --- | --- | --- | --- |")
         for setting in row["settings"]:
             default = json.dumps(setting["default"])

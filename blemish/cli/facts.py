@@ -35,7 +35,8 @@ def info(bundle: BundleFile, json: Json = False) -> None:
         return
     backbone = f" on {manifest.backbone.name} ({manifest.backbone.licence})" if manifest.backbone else ""
     typer.echo(f"bundle      {made.bundle_id}, made {manifest.created} by blemish {manifest.versions.get('blemish')}")
-    typer.echo(f"detector    {manifest.detector}{backbone}")
+    preset = manifest.facts.get("preset")
+    typer.echo(f"detector    {manifest.detector}{f', preset {preset}' if preset else ''}{backbone}")
     typer.echo(
         f"input       {manifest.input_hw[0]} x {manifest.input_hw[1]} pixels, resized by rule '{manifest.resize_rule}'"
     )
@@ -52,7 +53,7 @@ def info(bundle: BundleFile, json: Json = False) -> None:
 def detectors(json: Json = False) -> None:
     """List the detectors with their settings, paper and needs."""
     from blemish.registry import detector_names, load_detector
-    from blemish.workflow.settings import describe_settings
+    from blemish.workflow.settings import describe_presets, describe_settings
 
     rows: list[dict[str, Any]] = []
     for name in detector_names():
@@ -69,6 +70,7 @@ def detectors(json: Json = False) -> None:
                 "needs_backbone": entry.needs_backbone,
                 "needs_torch": entry.needs_torch,
                 "min_images": entry.min_images,
+                "presets": describe_presets(entry),
                 "settings": describe_settings(entry),
             }
         )
@@ -86,6 +88,8 @@ def detectors(json: Json = False) -> None:
             name for name, needed in (("a backbone", row["needs_backbone"]), ("PyTorch", row["needs_torch"])) if needed
         ]
         typer.echo(f"  needs: {' and '.join(needs) or 'nothing'}; at least {row['min_images']} good images")
+        for preset in row["presets"]:
+            typer.echo(f"  preset {preset['name']}: {preset['summary']}")
         for setting in row["settings"]:
             typer.echo(f"  {setting['name']} = {setting['default']}  ({setting['type']}) {setting['description']}")
 

@@ -20,6 +20,14 @@ DetectorName = Annotated[str, typer.Option("--detector", help="See `blemish dete
 BackboneName = Annotated[
     str, typer.Option("--backbone", help="A name from `blemish backbones`, or a description file.")
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="A choice of size and settings that go together: fast, balanced, accurate (`patchcore`); "
+        "--size and --set override it.",
+    ),
+]
 SizeText = Annotated[
     str | None,
     typer.Option(

@@ -6,8 +6,8 @@ between calls: `fit` returns a new `Fit`, so that nothing can be half fitted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,12 +17,21 @@ from blemish.schema import Backbone, Fit, Image, Progress
 
 
 @dataclass(frozen=True)
+class Preset:
+    """A size of the input (its shorter side in pixels) and settings that go together; `summary` says what for."""
+
+    summary: str
+    size: int = 256
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DetectorInfo:
     """What a detector declares: `settings` is its typed settings class, `min_images` the fewest good images it takes.
 
     `is_positional` says that it learns what is usual at each place of the image: it cannot learn from tiles.
     `is_order_free` says that the order of the fit images makes no difference; `calibration` is the form used where
-    none is asked for ("cross" where fitting several times is cheap).
+    none is asked for ("cross" where fitting several times is cheap). `presets` are tried choices by name.
     """
 
     name: str
@@ -36,6 +45,7 @@ class DetectorInfo:
     min_images: int = 2
     is_order_free: bool = True
     calibration: str = "cross"
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
 class FitFunction(Protocol):

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from blemish.detectors.alignment import usual_pattern
 from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, Preset
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
 from blemish.detectors.symmetry import Symmetry, symmetric_copies
 from blemish.graph.builder import GraphBuilder
@@ -59,6 +59,11 @@ INFO = DetectorInfo(
     summary="memory banks of patch embeddings, exact nearest neighbor",
     paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022",
     settings=Settings,
+    presets={
+        "fast": Preset("a small bank and a small input, for short cycles", 224, {"bank_size": 1000}),
+        "balanced": Preset("what is used without a preset"),
+        "accurate": Preset("a larger input, for small defects", 384),
+    },
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, Preset
 from blemish.errors import SettingsError
 
 
@@ -32,6 +32,14 @@ def make_settings(info: DetectorInfo, values: Mapping[str, Any]) -> Any:
         raise SettingsError(f"{info.name} setting {place}: {fault['msg']} (got {fault['input']!r})") from error
 
 
+def find_preset(info: DetectorInfo, name: str) -> Preset:
+    """The detector's preset of that name. Raises SettingsError where there is none."""
+    if name not in info.presets:
+        known = f"it has {', '.join(info.presets)}" if info.presets else "it has none: leave out --preset"
+        raise SettingsError(f"{info.name} has no preset '{name}'; {known}")
+    return info.presets[name]
+
+
 def settings_json(info: DetectorInfo, settings: Any) -> dict[str, Any]:
     """The settings as plain JSON values."""
     values: dict[str, Any] = TypeAdapter(info.settings).dump_python(settings, mode="json")
@@ -49,6 +57,14 @@ def describe_settings(info: DetectorInfo) -> list[dict[str, Any]]:
             "description": schema.get("description", ""),
         }
         for name, schema in properties.items()
+    ]
+
+
+def describe_presets(info: DetectorInfo) -> list[dict[str, Any]]:
+    """Name, size, settings and meaning of each preset, as plain values."""
+    return [
+        {"name": name, "size": preset.size, "settings": dict(preset.settings), "summary": preset.summary}
+        for name, preset in info.presets.items()
     ]
 
 

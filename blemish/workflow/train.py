@@ -40,7 +40,7 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import fit_with, labelled_defects
 from blemish.workflow.memory import peak_memory_mb
-from blemish.workflow.settings import make_settings, settings_json
+from blemish.workflow.settings import find_preset, make_settings, settings_json
 from blemish.workflow.tiles import fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
 
@@ -71,6 +71,7 @@ def train(
     *,
     detector: str = DEFAULT_DETECTOR,
     backbone: str = DEFAULT_BACKBONE,
+    preset: str | None = None,
     size: Size | None = None,
     tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -86,14 +87,16 @@ def train(
 
     `size` is the shorter side of the graph's input in pixels (256), the longer one follows the median shape of the
     images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
-    `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. Test images of `data` are
-    never read. Good images whose held-out score lies far above the rest are named in the manifest's facts under
+    `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. A `preset` of the detector
+    stands for its settings and, without tiles, for its size; `size` and `settings` go before it. Test images of `data`
+    are never read. Good images whose held-out score lies far above the rest are named in the manifest's facts under
     "suspicious". With `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an
     evaluation leaves these out.
     """
     progress = times = PartTimes(progress)
     module = load_detector(detector)
-    checked = make_settings(module.INFO, settings or {})
+    chosen = None if preset is None else find_preset(module.INFO, preset)
+    checked = make_settings(module.INFO, {**(chosen.settings if chosen else {}), **(settings or {})})
     network = find_backbone(backbone) if module.INFO.needs_backbone else None
     good = good_images(data, skip_unreadable=skip_unreadable, progress=progress)
     _check_count(good, module)
@@ -103,7 +106,8 @@ def train(
     try:
         method = calibration or ("cross" if module.INFO.calibration == "cross" else "split")
         if tile is None:
-            images = ResizedImages(good.sources, _input_hw(good.sources, 256 if size is None else size))
+            usual_size = chosen.size if chosen else 256
+            images = ResizedImages(good.sources, _input_hw(good.sources, usual_size if size is None else size))
             if calibration is None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS:
                 method = "split"
             defects = labelled_defects(data, seed) if with_defects else ()
@@ -154,6 +158,7 @@ def train(
         facts={
             **fit.facts,
             **made.facts,
+            "preset": preset,
             "fit_seconds": round(seconds, 3),
             "seconds_by_part": times.seconds,
             "peak_memory_mb": peak_memory_mb(),

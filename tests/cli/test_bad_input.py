@@ -173,3 +173,9 @@ def test_a_fault_of_ours_ends_with_status_3(
 def test_a_mirror_needs_an_address_of_the_web(run, tmp_path: Path) -> None:
     fetch = ("data", "fetch", "mvtec-ad", "--accept-license", "-o", tmp_path)
     one_line(run(*fetch, "--base-url", "shelf/two"), "shelf/two: give an address that begins with https://")
+
+
+def test_an_unknown_preset(run, good: Path, bundle_file: Path) -> None:
+    one_line(run("train", good, "-o", bundle_file, "--preset", "quick"), "no preset 'quick'", "it has fast, balanced")
+    one_line(run("train", good, "-o", bundle_file, *TINY, "--preset", "fast"), "template", "it has none")
+    assert not bundle_file.exists()
