@@ -18,6 +18,12 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev,learn,openvino,cluster]'
 	@touch $@
 
+# The object store of the tests needs an older python-dateutil than the rest: it runs in an environment of its own.
+$(VENV)/.installed-s3: Makefile | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/s3
+	$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3,server]==5.2.5'
+	@touch $@
+
 demo: $(VENV)/.installed-demo  ## Install and run the main job on real images of solar cells
 	$(BIN)/blemish demo -o demo
 
@@ -26,7 +32,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint  ## Install what is needed, check style and types, run all tests
+test: lint $(VENV)/.installed-s3  ## Install what is needed, check style and types, run all tests
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended by itself

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say
-from blemish.cli.options import BundleFile, EngineName, Json, Threads, parse_hw
+from blemish.cli.options import BundleFile, EngineName, Json, RayAddress, Threads, parse_hw
 from blemish.errors import OutputError, SettingsError
 
 HEADLINES = (
@@ -91,9 +91,20 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
 
 def inspect(
     bundle: BundleFile,
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders of images.", show_default=False)],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files or folders of images; with --ray also s3://bucket/folder and the like.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for verdicts.jsonl, verdicts.csv and overlays.")
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for verdicts.jsonl, verdicts.csv and overlays; with --ray for tables in Parquet.",
+        ),
     ] = None,
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="End with exit status 1 where an image is rejected.")
@@ -110,6 +121,10 @@ def inspect(
     ] = None,
     engine: EngineName = "onnxruntime",
     threads: Threads = 0,
+    ray: RayAddress = None,
+    part: Annotated[
+        Literal["folder", "hour"], typer.Option(help="With --ray: what cuts the table into parts.")
+    ] = "folder",
     json: Json = False,
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
@@ -119,10 +134,23 @@ def inspect(
     from blemish.workflow.inspect import VerdictFolder, collect_images, inspect_files
     from blemish.workflow.watch import Watch
 
-    paths = collect_images(images, output)
+    if ray is not None:
+        from blemish.cli.archive import inspect_on_ray
+
+        if lot or watch is not None or threads:
+            raise SettingsError(
+                "with --ray leave out --lot, --watch and --threads: workers judge in no order, one core each"
+            )
+        judged_there = inspect_on_ray(bundle, images, output, ray, engine=engine, part=part, json=json)
+        raise typer.Exit(2 if judged_there["unreadable"] else int(fail_on_reject and judged_there["reject"] > 0))
+    remote = [place for place in (*images, output or "") if "://" in place]
+    if remote:
+        raise SettingsError(f"{remote[0]}: object stores are read and written with --ray (extra `cluster`)")
+    folder = None if output is None else Path(output)
+    paths = collect_images([Path(image) for image in images], folder)
     made = model.load(bundle, engine=engine, threads=threads)
     inspector = made.make_inspector(watch_drift=True, num_images=len(paths))
-    watch_file = watch or (None if output is None else output / "drift.json")
+    watch_file = watch or (None if folder is None else folder / "drift.json")
     drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()
     judged: list[tuple[dict[str, Any], float]] = []
@@ -131,12 +159,12 @@ def inspect(
     start = time.perf_counter()
     try:
         with progress_bars() as progress, ExitStack() as stack:
-            folder = None
-            if output is not None:
-                folder = stack.enter_context(VerdictFolder(output, made.calibration, say))
-                faults = folder.faults
+            kept = None
+            if folder is not None:
+                kept = stack.enter_context(VerdictFolder(folder, made.calibration, say))
+                faults = kept.faults
             for path, outcome in inspect_files(
-                inspector, paths, folder, num_threads=threads, progress=progress, tell=say
+                inspector, paths, kept, num_threads=threads, progress=progress, tell=say
             ):
                 if isinstance(outcome, Exception):
                     failed += 1

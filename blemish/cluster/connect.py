@@ -9,10 +9,12 @@ import platform
 import re
 import socket
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from blemish.errors import EngineError, OutputError
@@ -24,6 +26,11 @@ PACKAGES = ("blemish", "numpy", "onnxruntime", "cv2", "pyarrow")
 """What every node needs in the same version: results must not depend on the node that made them."""
 CONNECT_SECONDS = 5.0
 PROBE_SECONDS = 180.0
+RAY_SETTINGS = MappingProxyType(
+    {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_task_oom_retries": "3"}
+)
+"""Read by Ray when it is imported: nobody's usage is reported, its inner messages stay in its log files, and a task
+that memory runs out for is given up some time."""
 STORE_BYTES = 512 * 2**20
 """Shared memory of a Ray begun for one run; paths and counts pass through it, no images."""
 
@@ -49,23 +56,31 @@ def connected(
     has another version of it, and where it does not see one of the paths `seen`. Raises OutputError where the folder
     `shared`, made if missing, cannot be written to or is not the same folder on every node.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise EngineError('Ray is not installed: pip install "blemish[cluster]" here and on every node')
-    # Read by Ray when it is imported: nobody's usage is reported, and a task that memory runs out for ends some time.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_task_oom_retries", "3")
-    import ray
+    need_packages()
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # What Ray warns of is its own way of working, for its own developers.
+        warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+        import ray
 
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        _connect(address)
-    try:
-        nodes = _working_nodes()
-        _check_nodes(nodes, (*PACKAGES, *packages), shared, seen)
-        yield nodes
-    finally:
+        is_ours = not ray.is_initialized()
         if is_ours:
-            ray.shutdown()
+            _connect(address)
+        try:
+            nodes = _working_nodes()
+            _check_nodes(nodes, (*PACKAGES, *packages), shared, seen)
+            yield nodes
+        finally:
+            if is_ours:
+                ray.shutdown()
+
+
+def need_packages() -> None:
+    """Raises EngineError where the extra is not installed here."""
+    for name, package in (("ray", "Ray"), ("pyarrow", "pyarrow")):
+        if importlib.util.find_spec(name) is None:
+            raise EngineError(f'{package} is not installed: pip install "blemish[cluster]" here and on every node')
 
 
 def _connect(address: str) -> None:
@@ -85,7 +100,7 @@ def _connect(address: str) -> None:
         ray.init(place, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         ray.shutdown()
-        raise EngineError(f"no connection to Ray at {place}: {_first_line(error)}; see `ray status` there") from error
+        raise EngineError(f"no connection to Ray at {place}: {first_line(error)}; see `ray status` there") from error
 
 
 def _check_reachable(address: str) -> None:
@@ -146,7 +161,7 @@ def _check_nodes(nodes: Sequence[Node], packages: Sequence[str], shared: Path | 
             try:
                 facts = ray.get(reference, timeout=PROBE_SECONDS)
             except Exception as error:  # whatever ends it, the node is of no use
-                raise EngineError(f"node {node.name} does not answer: {_first_line(error)}") from error
+                raise EngineError(f"node {node.name} does not answer: {first_line(error)}") from error
             _check_versions(node, facts["versions"], here)
             if mark is not None and str(mark) in facts["unseen"]:
                 raise OutputError(
@@ -191,6 +206,19 @@ def _check_versions(node: Node, there: Mapping[str, str], here: Mapping[str, str
             )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name: Ray's messages are pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error that our code raised on a worker, out of what Ray wrapped around it; Ray's own where there is none."""
+    from ray.exceptions import RayTaskError
+
+    while isinstance(error, RayTaskError) or error.__cause__ is not None:
+        inner = error.cause if isinstance(error, RayTaskError) else error.__cause__
+        if inner is None or inner is error:
+            break
+        error = inner
+    return error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from blemish.cluster.connect import Node
+from blemish.cluster.connect import Node, first_line
 from blemish.errors import EngineError, SettingsError
 
 Task = TypeVar("Task")
@@ -81,5 +81,4 @@ def _outcome(reference: Any) -> Any:
     except OutOfMemoryError:
         return EngineError("its node ran out of memory again and again; ask for more with --task-memory-mb")
     except RayError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return EngineError(f"its worker was lost {RETRIES + 1} times, the last time so: {reason}")
+        return EngineError(f"its worker was lost {RETRIES + 1} times, the last time so: {first_line(error)}")

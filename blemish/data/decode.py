@@ -50,13 +50,17 @@ def read_image(path: Path) -> Image:
     Raises `ImageError`, with the file's name, where the file is missing, damaged, cut off, of another kind, smaller
     than `MIN_SIDE` or larger than `MAX_PIXELS`; the size is read from the header before anything is decoded.
     """
-    data = _read_bytes(path)
-    container = _read_container(path, data)
-    _check_size(f"{path}", *container.oriented_hw)
+    return decode_image(_read_bytes(path), str(path))
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """The image in the bytes of a file, as `read_image` gives it; `name` stands in errors."""
+    container = _read_container(name, data)
+    _check_size(name, *container.oriented_hw)
     try:
-        return _to_rgb(_decode(path, data, container))
+        return _to_rgb(_decode(name, data, container))
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
 
 
 def read_image_hw(path: Path) -> tuple[int, int]:
@@ -69,7 +73,7 @@ def read_image_hw(path: Path) -> tuple[int, int]:
     try:
         return read_container(head, is_whole=False).oriented_hw
     except ContainerError:  # a large header, or a TIFF, whose directory may lie at the end
-        return _read_container(path, _read_bytes(path)).oriented_hw
+        return _read_container(str(path), _read_bytes(path)).oriented_hw
 
 
 def as_image(array: NDArray[Any]) -> Image:
@@ -136,9 +140,9 @@ def read_stored_pixels(path: Path) -> NDArray[Any]:
 
 def _read_pixels(path: Path) -> tuple[NDArray[Any], Container]:
     data = _read_bytes(path)
-    container = _read_container(path, data)
+    container = _read_container(str(path), data)
     _check_pixels(f"{path}", *container.oriented_hw)
-    return _decode(path, data, container), container
+    return _decode(str(path), data, container), container
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -158,11 +162,11 @@ def _say_unreadable(path: Path, error: OSError) -> str:
     return f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
 
 
-def _read_container(path: Path, data: bytes) -> Container:
+def _read_container(name: str, data: bytes) -> Container:
     try:
         return read_container(data)
     except ContainerError as error:
-        raise ImageError(f"{path}: {error}; copy or export the image again") from error
+        raise ImageError(f"{name}: {error}; copy or export the image again") from error
 
 
 def _check_size(name: str, height: int, width: int) -> None:
@@ -179,7 +183,7 @@ def _check_pixels(name: str, height: int, width: int) -> None:
         )
 
 
-def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
+def _decode(name: str, data: bytes, container: Container) -> NDArray[Any]:
     """The stored pixels, upright: gray or RGB, or RGB with alpha."""
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     if container.format != "TIFF":  # for TIFF the decoder always applies the orientation
@@ -190,15 +194,15 @@ def _decode(path: Path, data: bytes, container: Container) -> NDArray[Any]:
         with _one_large_image if container.height * container.width > LARGE_PIXELS else contextlib.nullcontext():
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
-        raise ImageError(f"{path}: cannot be decoded ({error}); export the image again as PNG") from error
+        raise ImageError(f"{name}: cannot be decoded ({error}); export the image again as PNG") from error
     if pixels is None:
-        raise ImageError(f"{path}: the {container.format} file is damaged or of a rare kind; export it again as PNG")
+        raise ImageError(f"{name}: the {container.format} file is damaged or of a rare kind; export it again as PNG")
     if pixels.ndim == 3:
         _swap_red_and_blue(pixels)
     if container.format != "TIFF":
         pixels = _turn(pixels, container.orientation)
     if pixels.shape[:2] != container.oriented_hw:
-        raise ImageError(f"{path}: the file's header and its pixels differ in size; export the image again")
+        raise ImageError(f"{name}: the file's header and its pixels differ in size; export the image again")
     return pixels
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +33,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 
+DEADLY = "deadly"
+"""A worker of the cluster dies when it decodes an image with this in its name, as by a fault in a decoder."""
+DEADLY_CODE = f"""
+import builtins, os, signal, sys
+real_import = builtins.__import__
+
+def import_deadly(*arguments, **options):
+    found = real_import(*arguments, **options)
+    module = sys.modules.get("blemish.data.decode")
+    decode = getattr(module, "decode_image", None)
+    if decode is not None and not hasattr(module, "is_deadly"):
+        def decode_image(data, name):
+            if {DEADLY!r} in name:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return decode(data, name)
+        module.decode_image, module.is_deadly = decode_image, True
+    return found
+
+builtins.__import__ = import_deadly
+"""
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two nodes with one CPU each; a test that adds one takes it away again."""
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "sitecustomize.py").write_text(DEADLY_CODE, encoding="utf-8")
+    paths = os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])])
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "env_vars": {"PYTHONPATH": paths}}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
         cluster.add_node(**node)
@@ -47,3 +78,32 @@ def two_nodes(cluster: Any) -> str:
     """The address of that cluster."""
     assert isinstance(cluster.address, str)
     return cluster.address
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[str]:
+    """What follows `s3://bucket` for an object store on this machine, with its key: `?endpoint_override=...`."""
+    command = shutil.which("moto_server", path=f"{Path(sys.prefix) / 's3' / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    if command is None:
+        pytest.skip("no moto_server here: `make test` installs one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            _wait_for(port)
+            yield f"?endpoint_override=127.0.0.1:{port}&scheme=http&allow_bucket_creation=true&region=us-east-1"
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"nothing answers at port {port}")

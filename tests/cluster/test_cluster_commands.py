@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from blemish import __version__
+from blemish.testing.tiny import TinyProduct, write_png
 
 STORE_BYTES = 80 * 2**20
 
@@ -43,6 +45,31 @@ def test_what_fails_on_the_cluster_is_told_at_the_end(
     [failure] = outcome.json["failures"]
     assert failure["data"].endswith("broken")
     assert failure["error"].startswith("DataError: ")
+
+
+def test_an_archive_is_judged_on_the_cluster(run: Any, two_nodes: str, archive: Any, tmp_path: Path) -> None:
+    (tmp_path / "in" / "damaged.png").write_bytes(b"no image")
+    outcome = run(*archive, "--ray", two_nodes, "--part", "hour", "--json")
+    assert outcome.status == 2, "an image could not be read"
+    assert outcome.json["num_new"] == 3
+    assert outcome.json["unreadable"] == 1
+    parts = [path.name for path in (tmp_path / "verdicts").glob("part=*")]
+    assert parts
+    assert all(re.fullmatch(r"part=\d{4}-\d\d-\d\dT\d\d", part) for part in parts)
+    again = run(*archive, "--ray", two_nodes, "--part", "hour")
+    assert "0 images" in again.stderr
+    assert "3 were finished before" in again.stderr
+    outcome = run(*archive, "--ray", two_nodes)
+    assert outcome.status == 2
+    assert "holds verdicts with part hour, this run has folder; choose another folder" in outcome.stderr
+
+
+@pytest.fixture
+def archive(bundle_path: Path, product: TinyProduct, tmp_path: Path) -> tuple[object, ...]:
+    """The command that judges two images; a test adds the rest."""
+    for number in range(2):
+        write_png(tmp_path / "in" / f"{number}.png", product.good[number])
+    return ("inspect", bundle_path, tmp_path / "in", "-o", tmp_path / "verdicts")
 
 
 class TestWhatIsWrongIsSaidInOneLine:
@@ -86,6 +113,28 @@ class TestWhatIsWrongIsSaidInOneLine:
     def test_a_folder_that_cannot_be_written_to(self, run: Any, two_nodes: str, study: Any, tmp_path: Path) -> None:
         (tmp_path / "study").write_text("a file in the way", encoding="utf-8")
         assert str(tmp_path / "study") in self.line_of(run(*study, "--ray", two_nodes, "--task-cpus", "1"))
+
+    def test_verdicts_that_cannot_be_written(self, run: Any, two_nodes: str, archive: Any, tmp_path: Path) -> None:
+        (tmp_path / "verdicts").write_text("a file in the way", encoding="utf-8")
+        assert str(tmp_path / "verdicts") in self.line_of(run(*archive, "--ray", two_nodes))
+
+    def test_an_archive_that_is_not_there(self, run: Any, two_nodes: str, bundle_path: Path, tmp_path: Path) -> None:
+        line = self.line_of(run("inspect", bundle_path, tmp_path / "no", "-o", tmp_path / "out", "--ray", two_nodes))
+        assert str(tmp_path / "no") in line
+
+    @pytest.mark.parametrize("options", [["--lot"], ["--threads", "2"], ["--watch", "drift.json"]])
+    def test_what_workers_cannot_do(self, run: Any, archive: Any, options: list[str]) -> None:
+        assert "leave out" in self.line_of(run(*archive, "--ray", *options))
+
+    def test_verdicts_without_a_folder(self, run: Any, archive: Any) -> None:
+        assert "give a folder for the table" in self.line_of(run(*archive[:3], "--ray"))
+
+    def test_a_store_without_a_cluster(self, run: Any, bundle_path: Path) -> None:
+        assert "with --ray" in self.line_of(run("inspect", bundle_path, "s3://bucket/parts"))
+
+    def test_a_store_of_an_unknown_kind(self, run: Any, bundle_path: Path, tmp_path: Path) -> None:
+        line = self.line_of(run("inspect", bundle_path, "tape://7/parts", "-o", tmp_path / "out", "--ray"))
+        assert "tape://7/parts: not a place that can be opened" in line
 
     def test_a_node_with_another_version(self, run: Any, cluster: Any, study: Any, tmp_path: Path) -> None:
         (tmp_path / "other" / "blemish").mkdir(parents=True)

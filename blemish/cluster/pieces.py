@@ -1,0 +1,125 @@
+"""An archive cut into pieces: images of one folder and one part of the table, judged and written together, once.
+
+What is finished is known from the Parquet files alone: each holds the rows of whole images, and is there whole or not
+at all. So a run that was stopped, and a folder that has grown, go on with the images that have no row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timezone
+from typing import Any, Literal, TypeAlias
+
+from blemish.cluster.place import Listed, Place, image_folders, list_files
+from blemish.cluster.table import read_paths
+from blemish.errors import DataError, OutputError, SettingsError
+
+Part: TypeAlias = Literal["folder", "hour"]
+PIECE_IMAGES = 1000
+"""The most images of a piece: what a lost worker has to do again."""
+ENDING = ".parquet"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images `names` of the folder `folder` (relative) of the source with this number; `file` is where rows go."""
+
+    source: int
+    folder: str
+    names: tuple[str, ...]
+    file: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do, and how many images are finished."""
+
+    pieces: tuple[Piece, ...]
+    num_finished: int
+
+    @property
+    def num_images(self) -> int:
+        return sum(len(piece.names) for piece in self.pieces)
+
+
+def plan_pieces(sources: Sequence[Place], output: Place, part: Part) -> Plan:
+    """The pieces without rows in `output`; each folder is listed once. Raises DataError where there is no image."""
+    written: dict[str, list[str]] = {}
+    for file in list_files(output, ENDING):
+        written.setdefault(file.rpartition("/")[2].partition("-")[0], []).append(file)
+    pieces: list[Piece] = []
+    num_finished = 0
+    _check_apart(sources)
+    for number, source in enumerate(sources):
+        found = False
+        for folder, images in image_folders(source):
+            found = True
+            place = source.below(folder) if folder else source
+            mark = _hash(place.shown)
+            finished = _finished_names(output, written.get(mark, ()))
+            num_finished += len(finished.intersection(image.name for image in images))
+            images = [image for image in images if image.name not in finished]
+            for value, names in _parts(folder, images, part):
+                for start in range(0, len(names), PIECE_IMAGES):
+                    chosen = tuple(names[start : start + PIECE_IMAGES])
+                    file = f"part={value}/{mark}-{_hash(*chosen)}{ENDING}"
+                    pieces.append(Piece(number, folder, chosen, file))
+        if not found:
+            raise DataError(f"{source.shown}: no image there; check the path")
+    return Plan(tuple(pieces), num_finished)
+
+
+def _parts(folder: str, images: Sequence[Listed], part: Part) -> Iterator[tuple[str, list[str]]]:
+    """The values of the table's column `part`, as folder names, and the images that belong to each."""
+    groups: dict[str, list[str]] = {}
+    for image in images:
+        value = folder or "."
+        if part == "hour":
+            value = image.changed.astimezone(timezone.utc).strftime("%Y-%m-%dT%H")
+        groups.setdefault(value, []).append(image.name)
+    for value in sorted(groups):
+        yield part_name(value), groups[value]
+
+
+def part_name(value: str) -> str:
+    """A value as part of a folder's name: what some file system or the form `part=VALUE` does not take is escaped.
+
+    >>> part_name("line 3/2026-11-22")
+    'line 3%2F2026-11-22'
+    """
+    escaped = re.sub(r'[/%=\\:*?"<>|\x00-\x1f]', lambda match: f"%{ord(match[0]):02X}", value)
+    if len(escaped.encode()) <= 200:  # with `part=` a name that every file system takes
+        return escaped
+    beginning = escaped.encode()[:180].decode(errors="ignore")
+    return f"{re.sub('%.?$', '', beginning)}-{_hash(value)}"
+
+
+def _check_apart(sources: Sequence[Place]) -> None:
+    """An image has one row: no source may hold another one."""
+    for number, source in enumerate(sources):
+        for other in sources[:number]:
+            longer, shorter = sorted((source.shown, other.shown), key=len, reverse=True)
+            if longer == shorter or longer.startswith(f"{shorter.rstrip('/')}/"):
+                raise SettingsError(f"{longer} lies in {shorter}, which was given too; give each image once")
+
+
+def _finished_names(output: Place, files: Sequence[str]) -> set[str]:
+    import pyarrow as pa
+
+    names: set[str] = set()
+    for file in files:
+        place = output.below(file)
+        try:
+            names.update(path.rpartition("/")[2] for path in read_paths(place.path, place.filesystem))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise OutputError(
+                f"{place.shown}: not a table of verdicts that can be read; remove it, its images are judged again"
+            ) from error
+    return names
+
+
+def _hash(*texts: Any) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

@@ -1,0 +1,197 @@
+"""Folders of this machine and of object stores, by one set of verbs: list, read, write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from blemish.data.decode import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from blemish.errors import DataError, ImageError, OutputError, SettingsError
+from blemish.files import make_folder, write_file
+
+READ_WAITS = (1.0, 4.0)
+"""Seconds before an object store that failed is asked again."""
+
+
+class StoreError(Exception):
+    """An object store that did not give a file, and not because the file is missing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder: `filesystem` is pyarrow's, None for the files of this machine.
+
+    `shown` is how it is called in tables and messages: the URI without its query, which may hold a key.
+    """
+
+    path: str
+    shown: str
+    filesystem: Any = None
+
+    def below(self, relative: str) -> Place:
+        """A file or folder in this one."""
+        joined = f"{self.path.rstrip('/')}/{relative}"
+        return Place(joined, f"{self.shown.rstrip('/')}/{relative}", self.filesystem)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image file of a folder: its name and when it was last changed."""
+
+    name: str
+    changed: datetime
+
+
+def open_place(text: str) -> Place:
+    """The place that a path or URI (`s3://bucket/folder`, `gs://...`, `abfs://...`) names; nothing is read yet."""
+    if "://" not in text:
+        path = Path(text).resolve().as_posix()
+        return Place(path, path)
+    from pyarrow import ArrowInvalid, fs
+
+    shown = text.partition("?")[0].rstrip("/")
+    scheme, _, rest = shown.partition("://")
+    shown = f"{scheme}://{rest.rpartition('@')[2] if scheme == 's3' else rest}"
+    try:
+        filesystem, path = fs.FileSystem.from_uri(text)
+    except (ArrowInvalid, OSError, NotImplementedError) as error:
+        raise SettingsError(f"{shown}: not a place that can be opened ({_said(error)})") from error
+    if scheme == "file":
+        return open_place(path)
+    return Place(path.rstrip("/"), shown, filesystem)
+
+
+def image_folders(place: Place) -> Iterator[tuple[str, list[Listed]]]:
+    """Each folder in and below a place that holds images, in order: its relative path ("" for itself), its images.
+
+    One folder's list is in memory at a time. Raises DataError where the place is missing or cannot be listed.
+    """
+    try:
+        yield from _local_folders(Path(place.path), "") if place.filesystem is None else _remote_folders(place, "")
+    except OSError as error:
+        raise DataError(f"{place.shown}: cannot be listed ({_said(error)}); check the path and your rights") from error
+
+
+def read_bytes(place: Place, name: str) -> bytes:
+    """What a file in the place holds. Raises ImageError where it cannot be read, StoreError where a store failed."""
+    shown = f"{place.shown}/{name}"
+    if place.filesystem is None:
+        try:
+            return _limited(Path(place.path, name).stat().st_size, shown) or Path(place.path, name).read_bytes()
+        except FileNotFoundError as error:
+            raise ImageError(f"{shown}: no such file; it was there when the folder was listed") from error
+        except OSError as error:
+            raise ImageError(f"{shown}: cannot be read ({_said(error)}); check the file and its rights") from error
+    for wait in (*READ_WAITS, None):
+        try:
+            with place.filesystem.open_input_file(f"{place.path}/{name}") as file:
+                return _limited(file.size(), shown) or bytes(file.read())
+        except FileNotFoundError as error:
+            raise ImageError(f"{shown}: no such file; it was there when the folder was listed") from error
+        except OSError as error:
+            if wait is None:
+                raise StoreError(_said(error)) from error
+            time.sleep(wait)
+    raise AssertionError
+
+
+def write_bytes(place: Place, content: bytes) -> None:
+    """Writes a file that is there whole or not at all. Raises OutputError."""
+    if place.filesystem is None:
+        write_file(Path(place.path), content)
+        return
+    try:
+        with place.filesystem.open_output_stream(place.path) as file:  # a store shows it when it is closed
+            file.write(content)
+    except OSError as error:
+        raise OutputError(
+            f"{place.shown}: cannot be written ({_said(error)}); check the store and your rights"
+        ) from error
+
+
+def make_place(place: Place) -> None:
+    """Makes a local folder with its parents; an object store has none to make. Raises OutputError."""
+    if place.filesystem is None:
+        make_folder(Path(place.path))
+
+
+def list_files(place: Place, suffix: str) -> list[str]:
+    """The relative paths of all files in and below a place whose name ends so, in order; none where it is missing."""
+    if place.filesystem is None:
+        root = Path(place.path)
+        return sorted(path.relative_to(root).as_posix() for path in root.rglob(f"*{suffix}"))
+    from pyarrow import fs
+
+    try:
+        found = place.filesystem.get_file_info(fs.FileSelector(place.path, recursive=True, allow_not_found=True))
+    except OSError as error:
+        raise OutputError(
+            f"{place.shown}: cannot be listed ({_said(error)}); check the store and your rights"
+        ) from error
+    start = len(place.path) + 1
+    return sorted(info.path[start:] for info in found if info.is_file and info.path.endswith(suffix))
+
+
+def _local_folders(folder: Path, relative: str) -> Iterator[tuple[str, list[Listed]]]:
+    images, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif _is_image(entry.name):
+                _check_name(entry.name, str(folder))
+                images.append(Listed(entry.name, _changed(entry)))
+    if images:
+        _check_name(relative, str(folder))
+        yield relative, sorted(images, key=lambda image: image.name)
+    for name in sorted(folders):
+        yield from _local_folders(folder / name, f"{relative}/{name}".lstrip("/"))
+
+
+def _changed(entry: os.DirEntry[str]) -> datetime:
+    try:
+        seconds = entry.stat().st_mtime
+    except OSError:  # a link that leads nowhere is an image that cannot be read
+        seconds = entry.stat(follow_symlinks=False).st_mtime
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _remote_folders(place: Place, relative: str) -> Iterator[tuple[str, list[Listed]]]:
+    from pyarrow import fs
+
+    found = place.filesystem.get_file_info(fs.FileSelector(place.path))
+    images = [Listed(info.base_name, info.mtime) for info in found if info.is_file and _is_image(info.base_name)]
+    if images:
+        yield relative, sorted(images, key=lambda image: image.name)
+    for name in sorted(info.base_name for info in found if info.type == fs.FileType.Directory):
+        yield from _remote_folders(place.below(name), f"{relative}/{name}".lstrip("/"))
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _check_name(name: str, folder: str) -> None:
+    """A name that is no text has no place in a table."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="replace").decode()
+        raise DataError(f"{folder}: the name '{shown}' there is not valid text; rename it") from error
+
+
+def _limited(num_bytes: int, shown: str) -> bytes:
+    """Nothing; raises ImageError for a file too large to decode."""
+    if num_bytes > MAX_FILE_BYTES:
+        raise ImageError(f"{shown}: the file is larger than 2 GB; store it compressed, as PNG or TIFF")
+    return b""
+
+
+def _said(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200]
