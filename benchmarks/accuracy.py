@@ -1,10 +1,11 @@
 """Which choices in the default detector bring what, how few good images do, and what defects among them cost.
 
-    python benchmarks/accuracy.py DATA... [-o benchmarks/results/accuracy.json] [--cache FOLDER]
+    python benchmarks/accuracy.py DATA... [-o benchmarks/results/accuracy.json]
         [--parts variants,few,noise] [--variants "default,bank of 1000"]
 
-A variant is a few settings of `patchcore` and a size. Features are computed once for each set and size and kept in
-the cache. Rows that the output holds already are kept, so that an interrupted run goes on.
+A variant is a few settings of `patchcore` and a size; "preset fast" and "preset accurate" are what these presets
+choose. "Lite 2" needs that backbone, see docs/backbones.md. Rows that the output holds already are kept, so that an
+interrupted run goes on.
 
 - `halves`: the image AUROC that choices are made by, which no test image enters. Good training images are cut into two
   random halves: one is fitted on, the other, as it is and with one painted defect in each image, is told apart.
@@ -20,7 +21,6 @@ the cache. Rows that the output holds already are kept, so that an interrupted r
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -36,21 +36,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import blemish.detectors.features
-import blemish.detectors.patchcore
 from blemish.calibration.calibrate import suspects
 from blemish.data.decode import read_image, read_mask
 from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask
+from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
 from blemish.data.sequence import ResizedImages, read_image_sizes
 from blemish.data.split import block_folds
 from blemish.data.synthetic import make_defect
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics
 from blemish.metrics.ranking import auroc
-from blemish.registry import load_detector
+from blemish.registry import DEFAULT_BACKBONE, load_detector
+from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import Session
-from blemish.schema import DEFECTIVE, Fit, Image, ImageItem, Progress, silent
+from blemish.schema import DEFECTIVE, Fit, Image, ImageItem, silent
 from blemish.weights import find_backbone
 from blemish.workflow.settings import make_settings
 
@@ -59,6 +58,14 @@ from blemish.workflow.settings import make_settings
 class Variant:
     size: int = 256
     settings: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str = DEFAULT_BACKBONE
+    enlarges: bool = True
+    """Whether images smaller than the size are enlarged to it; presets don't."""
+
+
+def preset(name: str) -> Variant:
+    chosen = load_detector("patchcore").INFO.presets[name]
+    return Variant(chosen.size, chosen.settings, enlarges=False)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -70,6 +77,10 @@ VARIANTS: Mapping[str, Variant] = {
     "bank of 10000": Variant(settings={"bank_size": 10_000}),
     "stride 8 alone": Variant(settings={"layers": "blocks.2"}),
     "stride 16 alone": Variant(settings={"layers": "blocks.4"}),
+    "strides 8, 16, 16": Variant(settings={"layers": "blocks.2,blocks.3,blocks.4"}),
+    "Lite 2": Variant(backbone="efficientnet-lite2"),
+    "preset fast": preset("fast"),
+    "preset accurate": preset("accurate"),
     "384 pixels": Variant(size=384),
 }
 FEW = (1, 2, 4, 8, 16)
@@ -77,11 +88,19 @@ SYMMETRIES = ("flip_horizontal", "flip_vertical", "half_turn")
 NOISE = (0.05, 0.1)
 
 
-def fit(images: Sequence[Image], settings: Mapping[str, Any], folds: Sequence[NDArray[np.intp]] = ()) -> Fit:
+def fit(
+    images: Sequence[Image],
+    settings: Mapping[str, Any],
+    folds: Sequence[NDArray[np.intp]] = (),
+    backbone: str = DEFAULT_BACKBONE,
+) -> Fit:
     module = load_detector("patchcore")
-    backbone = find_backbone("efficientnet-lite0")
     checked = make_settings(module.INFO, settings)
-    return module.fit(images, checked, backbone=backbone, seed=0, folds=folds, progress=silent)
+    return module.fit(images, checked, backbone=find_backbone(backbone), seed=0, folds=folds, progress=silent)
+
+
+def session_of(fit: Fit) -> Session:
+    return Session(fit.graph, threads=usable_cores())
 
 
 def scores(session: Session, images: Sequence[Image]) -> NDArray[np.float64]:
@@ -90,9 +109,9 @@ def scores(session: Session, images: Sequence[Image]) -> NDArray[np.float64]:
 
 def variants(index: DatasetIndex, name: str) -> dict[str, Any]:
     variant = VARIANTS[name]
-    images, tests = read_set(index, variant.size)
+    images, tests = read_set(index, variant.size, variant.enlarges)
     start = time.perf_counter()
-    session = Session(fit(images, variant.settings).graph)
+    session = session_of(fit(images, variant.settings, backbone=variant.backbone))
     seconds = time.perf_counter() - start
     values, pixels, times = [], PixelAccumulator(resamples=1), []  # no intervals of pixel metrics
     for item, image in zip(index.test, tests, strict=True):
@@ -105,6 +124,7 @@ def variants(index: DatasetIndex, name: str) -> dict[str, Any]:
     whole = image_metrics(labels, np.array(values))
     parts = pixels.compute()
     return {
+        "input_hw": list(images[0].shape[:2]),
         "halves": round(float(np.mean([halves(images, variant, seed) for seed in range(2)])), 4),
         "image_auroc": round(whole["image_auroc"], 4),
         "interval": [round(limit, 4) for limit in whole["intervals"]["image_auroc"]],
@@ -119,7 +139,7 @@ def halves(images: Sequence[Image], variant: Variant, seed: int) -> float:
     order = np.random.default_rng(seed).permutation(len(images))
     half = len(images) // 2
     fitted, others = np.sort(order[:half]), np.sort(order[half:])[:100]
-    session = Session(fit([images[place] for place in fitted], variant.settings).graph)
+    session = session_of(fit([images[place] for place in fitted], variant.settings, backbone=variant.backbone))
     good = [images[place] for place in others]
     painted = [make_defect(image, np.random.default_rng((seed, place)))[0] for place, image in enumerate(good)]
     labels = np.repeat([0, 1], len(good))
@@ -134,7 +154,7 @@ def few(index: DatasetIndex, count: int) -> dict[str, Any]:
         chosen = np.random.default_rng(seed).permutation(len(images))[:count]
         some = [images[place] for place in chosen]
         for key, settings in (("image_auroc", {}), ("with_symmetries", {"symmetries": SYMMETRIES})):
-            found[key].append(auroc(labels, scores(Session(fit(some, settings).graph), tests)))
+            found[key].append(auroc(labels, scores(session_of(fit(some, settings)), tests)))
     return {
         key: value
         for name, each in found.items()
@@ -159,18 +179,19 @@ def noise(index: DatasetIndex, share: float) -> dict[str, Any]:
     kept = [image for place, image in enumerate(mixed) if place not in named]
     return {
         "added": count,
-        "clean": round(auroc(labels, scores(Session(fit(list(images), {}).graph), judged)), 4),
-        "image_auroc": round(auroc(labels, scores(Session(found.graph), judged)), 4),
+        "clean": round(auroc(labels, scores(session_of(fit(list(images), {})), judged)), 4),
+        "image_auroc": round(auroc(labels, scores(session_of(found), judged)), 4),
         "named": int(sum(order[place] >= len(images) for place in named)),
         "named_good": int(sum(order[place] < len(images) for place in named)),
-        "without_named": round(auroc(labels, scores(Session(fit(kept, {}).graph), judged)), 4),
+        "without_named": round(auroc(labels, scores(session_of(fit(kept, {})), judged)), 4),
     }
 
 
-def read_set(index: DatasetIndex, size: int) -> tuple[Sequence[Image], Sequence[Image]]:
+def read_set(index: DatasetIndex, size: int, enlarges: bool = True) -> tuple[Sequence[Image], Sequence[Image]]:
     """Good training images and test images at the input's size."""
     paths = [item.path for item in index.train_good]
-    hw = choose_input_hw(read_image_sizes(paths), size)
+    sizes = read_image_sizes(paths)
+    hw = choose_input_hw(sizes, size if enlarges else size_within(sizes, size))
     images = ResizedImages(paths, hw)
     return [images[place] for place in range(len(images))], [
         resize_image(read_image(item.path), hw) for item in index.test
@@ -184,37 +205,13 @@ def add_pixels(pixels: PixelAccumulator, item: ImageItem, anomaly_map: NDArray[n
     pixels.update(resize_map(anomaly_map, hw), mask, item.label)
 
 
-def cached(folder: Path) -> Any:
-    """`embed`, with what it found kept in files."""
-    plain = blemish.detectors.features.embed
-
-    def embed(images: Sequence[Image], embedder: bytes, progress: Progress) -> NDArray[np.float32]:
-        digest = hashlib.sha256(embedder)
-        for image in images:
-            digest.update(image)
-        path = folder / f"{digest.hexdigest()[:32]}.npy"
-        if path.exists():
-            return np.load(path)  # type: ignore[no-any-return]
-        found = plain(images, embedder, progress)
-        np.save(path, found)
-        return found
-
-    return embed
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "accuracy.json")
-    parser.add_argument("--cache", type=Path, help="folder for features; without it they are computed again")
     parser.add_argument("--parts", default="variants,few,noise")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     arguments = parser.parse_args()
-    if arguments.cache is not None:
-        arguments.cache.mkdir(parents=True, exist_ok=True)
-        embed = cached(arguments.cache)
-        for module in (blemish.detectors.features, blemish.detectors.patchcore):
-            module.embed = embed  # type: ignore[attr-defined]
     output: Path = arguments.output
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     done = {(row["part"], row["data"], str(row["run"])) for row in rows}

@@ -66,6 +66,17 @@ def choose_input_hw(
     return (long, short) if log_aspect > 0 else (short, long)
 
 
+def size_within(sizes: Sequence[tuple[int, int]], size: int, least: int = 256) -> int:
+    """The size, or what most images have where that is less: the median of their shorter sides, at least `least`.
+
+    Images that are enlarged show nothing new.
+
+    >>> size_within([(1255, 500)], 384), size_within([(328, 272)], 384), size_within([(64, 64)], 384)
+    (384, 272, 256)
+    """
+    return min(size, max(least, round(statistics.median(min(hw) for hw in sizes))))
+
+
 def resize_mask(mask: Mask, hw: tuple[int, int]) -> Mask:
     """A mask at another size, each pixel that of the nearest in the original."""
     if mask.shape == hw:

@@ -18,7 +18,10 @@ from blemish.schema import Backbone, Fit, Image, Progress
 
 @dataclass(frozen=True)
 class Preset:
-    """A size of the input (its shorter side in pixels) and settings that go together; `summary` says what for."""
+    """A size of the input (its shorter side in pixels) and settings that go together; `summary` says what for.
+
+    Smaller images are not enlarged to a size over 256.
+    """
 
     summary: str
     size: int = 256

@@ -22,10 +22,10 @@ from blemish.calibration.calibrate import suspects
 from blemish.calibration.settings import CalibrationSettings
 from blemish.data.decode import as_image
 from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import RESIZE_RULE, choose_input_hw
+from blemish.data.resize import RESIZE_RULE, choose_input_hw, size_within
 from blemish.data.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
 from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
-from blemish.detectors.base import Detector, DetectorInfo, FitFunction
+from blemish.detectors.base import Detector, DetectorInfo, FitFunction, Preset
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress, Tiling, Zone, silent
@@ -88,10 +88,10 @@ def train(
     `size` is the shorter side of the graph's input in pixels (256), the longer one follows the median shape of the
     images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
     `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. A `preset` of the detector
-    stands for its settings and, without tiles, for its size; `size` and `settings` go before it. Test images of `data`
-    are never read. Good images whose held-out score lies far above the rest are named in the manifest's facts under
-    "suspicious". With `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an
-    evaluation leaves these out.
+    stands for its settings and, without tiles, for its size, but never enlarges images beyond 256 pixels; `size` and
+    `settings` go before it. Test images of `data` are never read. Good images whose held-out score lies far above the
+    rest are named in the manifest's facts under "suspicious". With `with_defects` half of the labelled defects of
+    `data` are learned from, by detectors that can; an evaluation leaves these out.
     """
     progress = times = PartTimes(progress)
     module = load_detector(detector)
@@ -106,8 +106,7 @@ def train(
     try:
         method = calibration or ("cross" if module.INFO.calibration == "cross" else "split")
         if tile is None:
-            usual_size = chosen.size if chosen else 256
-            images = ResizedImages(good.sources, _input_hw(good.sources, usual_size if size is None else size))
+            images = ResizedImages(good.sources, _input_hw(good.sources, size, chosen))
             if calibration is None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS:
                 method = "split"
             defects = labelled_defects(data, seed) if with_defects else ()
@@ -217,12 +216,15 @@ def _check_count(good: GoodImages, module: Detector) -> None:
         )
 
 
-def _input_hw(sources: Sequence[Path | Image], size: Size) -> tuple[int, int]:
+def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
     if isinstance(size, tuple):
         if min(size) < 32 or any(side % 32 for side in size):
             raise SettingsError(f"size {size[0]}x{size[1]}: both sides must be multiples of 32, for example 256x640")
         return size
-    return choose_input_hw(_image_hws(sources), size)
+    sizes = _image_hws(sources)
+    if size is None:
+        size = 256 if preset is None else size_within(sizes, preset.size)
+    return choose_input_hw(sizes, size)
 
 
 def _image_hws(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:

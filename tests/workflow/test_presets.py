@@ -55,6 +55,14 @@ def test_what_is_given_by_hand_goes_before_the_preset(train: Train) -> None:
     assert manifest.settings["bank_size"] == 30
 
 
+def test_a_preset_does_not_enlarge_small_images(train: Train) -> None:
+    assert train(preset="accurate").bundle.manifest.input_hw == (256, 256)
+
+
+def test_a_size_given_by_hand_may_enlarge(train: Train) -> None:
+    assert train(preset="accurate", size=288, settings={"bank_size": 30}).bundle.manifest.input_hw == (288, 288)
+
+
 def test_without_a_preset_the_bundle_names_none(train: Train) -> None:
     assert train(size=64).bundle.manifest.facts["preset"] is None
 
