@@ -39,6 +39,28 @@ def default_accuracy(results: Results) -> str:
                 f"{row['milliseconds']:.1f} ms",
             )
             for row in results["rows"]
+            if row.get("preset", "balanced") == "balanced"
+        ],
+        f"Measured {results['date']} at commit {results['commit']} on {results['machine']}.",
+    )
+
+
+def presets(results: Results) -> str:
+    return table(
+        "preset, data, input, image AUROC, pixel AP, AUPRO(0.3), fit and calibration, memory, bundle, a verdict, "
+        "with the best engine",
+        [
+            (
+                *(f"`{row['preset']}`", row["name"], " x ".join(map(str, row["input_hw"]))),
+                *(f"{row[name]:.3f}" for name in ("image_auroc", "pixel_ap", "aupro_30")),
+                f"{row['fit_seconds']:.0f} s",
+                "-" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:.0f} MB",
+                f"{row['bundle_bytes'] / 1e6:.1f} MB",
+                f"{row['milliseconds']:.1f} ms",
+                f"{row['milliseconds_best']:.1f} ms ({row['best_engine']})",
+            )
+            for row in results["rows"]
+            if "preset" in row
         ],
         f"Measured {results['date']} at commit {results['commit']} on {results['machine']}.",
     )
@@ -343,6 +365,7 @@ def percent(share: float) -> str:
 TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
     {
         "measured": ("accuracy_default.json", default_accuracy),
+        "presets": ("accuracy_default.json", presets),
         "promises": ("promise_on_data.json", promises),
         "simulated promises": ("promise_simulation.json", simulated_promises("mixed")),
         "simulated promises in batches": ("promise_simulation.json", simulated_promises("batches")),
