@@ -44,21 +44,21 @@ import blemish
 from blemish.data.decode import read_image
 from blemish.data.index import open_dataset
 from blemish.data.resize import resize_image
+from blemish.data.synthetic import make_defect
 from blemish.detectors.features import deepest_layers
 from blemish.errors import EngineError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input, scale_pixels
-from blemish.graph.quantized import bypass_rounding, quantizable_convolutions
+from blemish.graph.quantized import find_roundable, round_graph
 from blemish.inspection.inspector import judge_prediction
 from blemish.metrics.ranking import auroc
 from blemish.registry import load_detector
 from blemish.runtime.engines import available_engines, open_runner
-from blemish.runtime.quantize import quantize_convolutions
 from blemish.runtime.session import Session
 from blemish.schema import Image, silent
 from blemish.weights import find_backbone
 from blemish.workflow.bench import bench
-from blemish.workflow.quantize import RANGE_IMAGES, quantize
+from blemish.workflow.quantize import RANGE_IMAGES, quantize, sturdy_part, watch_values
 from blemish.workflow.settings import make_settings
 
 HW = (256, 256)
@@ -190,8 +190,12 @@ def int8_row(model: blemish.Model, data: Path) -> dict[str, Any]:
     hw = bundle.manifest.input_hw
     good = [item.path for item in index.train_good]
     ranges = [resize_image(read_image(path), hw) for path in good[:: -(-len(good) // RANGE_IMAGES)]]
-    names = quantizable_convolutions(bundle.graph)
-    graph = bypass_rounding(quantize_convolutions(bundle.graph, ranges, names))
+    roundable = find_roundable(bundle.graph)
+    seen = watch_values(bundle.graph, roundable, ranges)
+    rng = np.random.default_rng(0)
+    few = [image for good_image in ranges[::4] for image in (good_image, make_defect(good_image, rng)[0])]
+    roundable = sturdy_part(bundle, roundable, seen, few, silent)
+    graph = round_graph(bundle.graph, roundable, seen)
     test = [resize_image(read_image(item.path), hw) for item in index.test]
     labels = np.array([item.label for item in index.test])
     exact_scores, exact_decisions = judged(model, Session(bundle.graph), test)
@@ -216,7 +220,8 @@ def int8_row(model: blemish.Model, data: Path) -> dict[str, Any]:
         told = "accepted"
     except EngineError as error:
         told = str(error)
-    return {"num_convolutions": len(names), "num_test": len(test), "rows": rows, "quantize": told}
+    numbers = {"num_convolutions": len(roundable.convolutions), "num_bank_blocks": len(roundable.banks)}
+    return {**numbers, "num_test": len(test), "rows": rows, "quantize": told}
 
 
 def judged(model: blemish.Model, session: Session, images: Sequence[Image]) -> tuple[np.ndarray, list[str]]:

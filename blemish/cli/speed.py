@@ -125,7 +125,7 @@ def quantize(
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle file to write.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Bring most of a bundle's backbone to int8; it is written only where it still says the same."""
+    """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
     from blemish import model
     from blemish.workflow.inspect import collect_images
     from blemish.workflow.quantize import quantize as quantize_bundle
@@ -140,13 +140,15 @@ def quantize(
                 "bundle_id": done.bundle.bundle_id,
                 "bundle_bytes": output.stat().st_size,
                 "num_convolutions": done.num_convolutions,
+                "num_bank_blocks": done.num_bank_blocks,
                 "engines": [{**asdict(gain.check), "milliseconds_f32": gain.milliseconds_f32} for gain in done.gains],
             }
         )
         return
     say(
-        f"{output}: {done.num_convolutions} convolutions in int8. All {done.gains[0].check.num_images} verdicts are "
-        "those of f32; some of the images are copies with painted defects."
+        f"{output}: {done.num_convolutions} convolutions and {done.num_bank_blocks} blocks of memory banks in int8. "
+        f"All {done.gains[0].check.num_images} verdicts are those of f32; some of the images are copies with painted "
+        "defects."
     )
     table = [("engine", "f32", "int8", "map differs by", "score differs by")]
     for gain in done.gains:

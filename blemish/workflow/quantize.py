@@ -1,8 +1,8 @@
-"""Bundle + good images -> the same bundle with most of its backbone in int8, if it still says the same."""
+"""Bundle + good images -> the same bundle with backbone and memory banks in int8, if it still says the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,16 +12,21 @@ import numpy as np
 from blemish.bundle.bundle import Bundle
 from blemish.data.synthetic import make_defect
 from blemish.errors import DataError, EngineError
-from blemish.graph.quantized import bypass_rounding, quantizable_convolutions
+from blemish.graph.quantized import Roundable, find_roundable, round_graph, see, with_outputs
+from blemish.graph.rounding import Seen
 from blemish.runtime.engines import available_engines
-from blemish.runtime.quantize import quantize_convolutions
+from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Progress, silent
+from blemish.schema import Image, Progress, silent
 from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images, time_session
 
 RANGE_IMAGES = 32
-"""Images that the ranges of values are read from."""
+"""Images that the ranges and moments of values are read from."""
 LEAST_IMAGES = 8
+EACH_BOUND = 0.08
+"""A convolution that alone would change a map value by more than this, of the same distance, stays in f32."""
+EACH_IMAGES = 8
+"""Images that it is tried on, and copies of them with painted defects."""
 MAP_BOUND = 0.5
 """Largest difference of any map value that is accepted, as a share of the distance from the usual good part to the
 threshold and as far as it can matter (see `EngineCheck`)."""
@@ -41,32 +46,37 @@ class EngineGain:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The bundle in int8, how many of its convolutions are, and what that is worth in each engine."""
+    """The bundle in int8, how many of its convolutions and blocks of banks are, and what each engine gains."""
 
     bundle: Bundle
     num_convolutions: int
+    num_bank_blocks: int
     gains: tuple[EngineGain, ...]
 
 
 def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = silent) -> Quantized:
-    """The bundle with convolutions in int8, calibrated and checked on the good images given.
+    """The bundle with convolutions and the products with memory banks in int8, made and checked with good images.
 
-    Memory banks, distances and all that follows stay in f32. Thresholds are kept. Raises EngineError, which says what
+    Features, distances and all that follows stay in f32. Thresholds are kept. Raises EngineError, which says what
     would be lost, where on any of the images or of copies with painted defects the verdict changes, or where maps
     or scores change by more than `MAP_BOUND` and `SCORE_BOUND`.
     """
     if len(paths) < LEAST_IMAGES:
         raise DataError(f"{len(paths)} images to quantize with: give at least {LEAST_IMAGES} good ones")
-    names = quantizable_convolutions(bundle.graph)
-    if not names:
+    roundable = find_roundable(bundle.graph)
+    if not roundable.convolutions:
         raise EngineError("this bundle has no convolutions that could be computed in int8; f32 is kept")
     good = check_images(bundle, paths).images
     step = -(-len(good) // RANGE_IMAGES)
-    progress("quantizing", 0, 2)
-    graph = bypass_rounding(quantize_convolutions(bundle.graph, good[::step], names))
-    progress("quantizing", 1, 2)
+    progress("watching values", 0, 1)
+    seen = watch_values(bundle.graph, roundable, good[::step])
+    progress("watching values", 1, 1)
     rng = np.random.default_rng(0)
-    images = (*good, *(make_defect(image, rng)[0] for image in good[::step]))
+    painted = [make_defect(image, rng)[0] for image in good[::step]]
+    few = slice(None, None, -(-len(painted) // EACH_IMAGES))
+    roundable = sturdy_part(bundle, roundable, seen, (*good[::step][few], *painted[few]), progress)
+    graph = round_graph(bundle.graph, roundable, seen)
+    images = (*good, *painted)
     gains = []
     for engine in available_engines():
         if engine not in ENGINES:
@@ -76,8 +86,40 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
         check = compare(engine, found, reference, bundle.calibration, time_session(rounded, images))
         _require_same(check)
         gains.append(EngineGain(check, time_session(exact, images)))
-    progress("quantizing", 2, 2)
-    return Quantized(_with_graph(bundle, graph, len(names), gains), len(names), tuple(gains))
+    return Quantized(
+        _with_graph(bundle, graph, roundable, gains),
+        len(roundable.convolutions),
+        len(roundable.banks),
+        tuple(gains),
+    )
+
+
+def watch_values(graph: bytes, roundable: Roundable, images: Sequence[Image]) -> dict[str, Seen]:
+    """What the roundable nodes of a graph read, by name, over some images at the input size."""
+    watching, names = with_outputs(graph, roundable)
+    runner = GraphRunner(watching)
+    seen: dict[str, Seen] = {}
+    for image in images:
+        found = runner.run({"image": image[None]})
+        for name in names:
+            one = see(found[name])
+            seen[name] = seen[name] + one if name in seen else one
+    return seen
+
+
+def sturdy_part(
+    bundle: Bundle, roundable: Roundable, seen: Mapping[str, Seen], images: Sequence[Image], progress: Progress
+) -> Roundable:
+    """What is left of it without convolutions that alone would change maps of the images by more than `EACH_BOUND`."""
+    exact = judge_images(bundle, Session(bundle.graph), images)
+    kept = []
+    for number, name in enumerate(roundable.convolutions, start=1):
+        session = Session(round_graph(bundle.graph, Roundable((name,), ()), seen))
+        check = compare("", judge_images(bundle, session, images), exact, bundle.calibration)
+        if check.relative_map_difference <= EACH_BOUND:
+            kept.append(name)
+        progress("rounding each convolution", number, len(roundable.convolutions))
+    return Roundable(tuple(kept), roundable.banks)
 
 
 def _require_same(check: EngineCheck) -> None:
@@ -90,8 +132,12 @@ def _require_same(check: EngineCheck) -> None:
         )
 
 
-def _with_graph(bundle: Bundle, graph: bytes, num_convolutions: int, gains: Sequence[EngineGain]) -> Bundle:
-    facts = {"num_convolutions": num_convolutions, "checks": [asdict(gain.check) for gain in gains]}
+def _with_graph(bundle: Bundle, graph: bytes, roundable: Roundable, gains: Sequence[EngineGain]) -> Bundle:
+    facts = {
+        "num_convolutions": len(roundable.convolutions),
+        "num_bank_blocks": len(roundable.banks),
+        "checks": [asdict(gain.check) for gain in gains],
+    }
     manifest = bundle.manifest.model_copy(update={"facts": {**bundle.manifest.facts, "int8": facts}})
     changed = replace(bundle, manifest=manifest, graph=graph)
     return changed.with_calibration(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,14 +15,15 @@ from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.errors import DataError, EngineError
-from blemish.graph.quantized import bypass_rounding, quantizable_convolutions
+from blemish.graph.quantized import Roundable, find_roundable, round_graph
 from blemish.model import train
-from blemish.runtime.quantize import quantize_convolutions
 from blemish.runtime.session import Session
+from blemish.schema import silent
 from blemish.testing.tiny import TINY_HW, TinyProduct
 from blemish.workflow import quantize as recipe
 from blemish.workflow.inspect import collect_images
-from blemish.workflow.quantize import Quantized, quantize
+from blemish.workflow.quantize import Quantized, quantize, sturdy_part, watch_values
+from blemish.workflow.verify import compare, judge_images
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def loose_bounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe, "MAP_BOUND", 100.0)
         patch.setattr(recipe, "SCORE_BOUND", 100.0)
+        patch.setattr(recipe, "EACH_BOUND", 100.0)
         yield
 
 
@@ -49,9 +52,12 @@ def done(sturdy: Bundle, good: list[Path]) -> Quantized:
     return quantize(sturdy, good)
 
 
-def test_convolutions_over_many_channels_are_quantized_and_nothing_else(bundle: Bundle, done: Quantized) -> None:
+def test_convolutions_over_many_channels_and_banks_are_quantized_and_nothing_else(
+    bundle: Bundle, done: Quantized
+) -> None:
     """The tiny backbone has three convolutions; the first one, over colors, stays."""
-    assert len(quantizable_convolutions(bundle.graph)) == done.num_convolutions == 2
+    assert len(find_roundable(bundle.graph).convolutions) == done.num_convolutions == 2
+    assert done.num_bank_blocks == 2
     graph = onnx.load_from_string(done.bundle.graph).graph
     producers = {output: node for node in graph.node for output in node.output}
     readers = [
@@ -61,20 +67,26 @@ def test_convolutions_over_many_channels_are_quantized_and_nothing_else(bundle: 
         if name in producers
         if producers[name].op_type == "DequantizeLinear"
     ]
-    assert {node.op_type for node in readers} == {"Conv"}, "memory banks and distances read exact values"
-    exact = onnx.load_from_string(bundle.graph).graph
-    names = {node.name for node in exact.node if node.op_type == "MatMul"}
-    assert names <= {node.name for node in graph.node}
+    kinds = ["Conv"] * 2 * 2 + ["MatMul"] * 2 * 2 + ["ReduceSumSquare"] * 2
+    assert sorted(node.op_type for node in readers) == kinds, "all else reads exact values"
 
 
-def test_rounded_values_reach_convolutions_alone(bundle: Bundle, product: TinyProduct) -> None:
-    rounded = quantize_convolutions(bundle.graph, product.good[:8], quantizable_convolutions(bundle.graph))
-    before = onnx.load_from_string(rounded).graph
-    after = onnx.load_from_string(bypass_rounding(rounded)).graph
-    for graph, expected in ((before, True), (after, False)):
-        widened = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-        others = {name for node in graph.node if node.op_type == "AveragePool" for name in node.input}
-        assert bool(widened & others) is expected
+def test_a_convolution_that_bears_it_badly_stays_exact(
+    bundle: Bundle, product: TinyProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [*product.held_out, *(defect.image for defect in product.defects)]
+    roundable = find_roundable(bundle.graph)
+    seen = watch_values(bundle.graph, roundable, images)
+    exact = judge_images(bundle, Session(bundle.graph), images)
+    alone = []
+    for name in roundable.convolutions:
+        session = Session(round_graph(bundle.graph, Roundable((name,), ()), seen))
+        found = compare("", judge_images(bundle, session, images), exact, bundle.calibration)
+        alone.append(found.relative_map_difference)
+    worse = int(np.argmax(alone))
+    monkeypatch.setattr(recipe, "EACH_BOUND", sum(alone) / 2)
+    kept = sturdy_part(bundle, roundable, seen, images, silent)
+    assert kept == Roundable((roundable.convolutions[1 - worse],), roundable.banks)
 
 
 def test_the_bundle_says_the_same(done: Quantized, bundle: Bundle, product: TinyProduct, tmp_path: Path) -> None:
@@ -93,7 +105,8 @@ def test_thresholds_stay_and_the_history_tells(done: Quantized, sturdy: Bundle) 
     assert calibration.graph_sha256 == done.bundle.graph_sha256 != sturdy.graph_sha256
     assert "int8" in calibration.reason
     assert done.bundle.history[-1] == sturdy.calibration
-    assert done.bundle.manifest.facts["int8"]["num_convolutions"] == 2
+    facts = done.bundle.manifest.facts["int8"]
+    assert (facts["num_convolutions"], facts["num_bank_blocks"]) == (2, 2)
 
 
 def test_the_same_images_give_the_same_graph(done: Quantized, sturdy: Bundle, good: list[Path]) -> None:
@@ -113,15 +126,15 @@ def test_what_would_be_lost_is_said_and_f32_is_kept(
 def test_a_changed_verdict_is_not_accepted(bundle: Bundle, good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that was made useless by rounding: all its weights are noise."""
 
-    def ruin(graph: bytes) -> bytes:
-        model = onnx.load_from_string(bypass_rounding(graph))
+    def ruin(graph: bytes, *rest: Any) -> bytes:
+        model = onnx.load_from_string(round_graph(graph, *rest))
         for tensor in model.graph.initializer:
             if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:
                 content = np.random.default_rng(0).permutation(np.frombuffer(tensor.raw_data, np.int8).copy())
                 tensor.raw_data = content.tobytes()
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(recipe, "bypass_rounding", ruin)
+    monkeypatch.setattr(recipe, "round_graph", ruin)
     with pytest.raises(EngineError, match=r"f32 is kept: in int8 [1-9]"):
         quantize(bundle, good)
 
