@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from blemish.cli.options import (
     Json,
     MmPerPx,
     PresetName,
+    RayAddress,
     Rules,
     Seed,
     SettingTexts,
@@ -75,6 +77,7 @@ def train(
     log: Annotated[
         Literal["none", "tensorboard", "mlflow"], typer.Option(help="Log the training into the checkpoints folder.")
     ] = "none",
+    ray: RayAddress = None,
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
@@ -93,8 +96,14 @@ def train(
         num_devices=num_devices,
         precision=precision,
         log=log,
+        on_ray=ray is not None,
     )
-    with progress_bars() as progress, training:
+    with progress_bars() as progress, ExitStack() as stack:
+        if ray is not None:
+            from blemish.cluster.connect import connected
+
+            stack.enter_context(connected(ray, shared=checkpoints, packages=("torch", "lightning")))
+        stack.enter_context(training)
         made = model.train(
             data,
             detector=detector,

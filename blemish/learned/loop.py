@@ -5,6 +5,7 @@ Nothing is printed: progress goes to our `Progress`, faults are our errors.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -60,7 +61,7 @@ def run_loop(
     progress: Progress,
 ) -> tuple[tuple[dict[str, float], ...], int]:
     """Trains the learner in place to the weights of its best epoch; the history and the best epoch's number."""
-    device = resolve_device(run.device)
+    device = _device(run)
     last, best = folder / LAST, folder / BEST
     resumes = run.resume and last.exists()
     is_over = False
@@ -71,61 +72,79 @@ def run_loop(
     else:
         last.unlink(missing_ok=True)
         best.unlink(missing_ok=True)
-    if run.num_devices > 1:
+    if run.num_devices > 1 or run.on_ray:
         progress = silent  # the other processes cannot call back into this one
     module = _Module(learner, samples, validation, settings, identity, best, name, seed, progress)
     if not is_over:
-        callbacks: list[Any] = [_EpochCheckpoint(last)]
-        if settings.patience:
-            callbacks.append(EarlyStopping("validation_loss", patience=settings.patience, check_finite=False))
-        batches = _Batches(training, settings.batch_size, seed)
-        module.batches = batches
-        with (
-            _quiet(),
-            _shared_memory(run),
-            torch.random.fork_rng(devices=[]),
-            torch.backends.cudnn.flags(benchmark=False, deterministic=True),
-        ):
-            trainer = lightning.Trainer(
-                accelerator="gpu" if device == "cuda" else device,
-                devices=run.num_devices,
-                strategy=_strategy(run, learner),
-                precision=resolve_precision(run.precision, device),
-                max_epochs=settings.epochs,
-                callbacks=callbacks,
-                plugins=[AtomicCheckpoints()],
-                logger=_logger(run, folder, name),
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                log_every_n_steps=1,
-                default_root_dir=folder,
-            )
-            # A generator of their own: loaders draw from the global one at other moments when a training is resumed.
-            steps = DataLoader(
-                _Prepared(samples, module), batch_sampler=batches, collate_fn=_collate, generator=torch.Generator()
-            )
-            held_out = DataLoader(
-                _Prepared(samples, None, seed, validation),
-                batch_size=settings.batch_size,
-                collate_fn=_collate,
-                generator=torch.Generator(),
-            )
-            on_interrupt = signal.getsignal(signal.SIGINT)
-            try:
-                trainer.fit(module, steps, held_out, ckpt_path=str(last) if resumes else None)
-            except SystemExit as error:
-                if error.code == 1:  # the training library's answer to an interrupt, which it ignores from then on
-                    signal.signal(signal.SIGINT, on_interrupt)
-                    raise KeyboardInterrupt from error
-                raise
+        module.batches = _Batches(training, settings.batch_size, seed)
+        fit = functools.partial(_fit, module, samples, validation, run, device, last)
+        if run.on_ray:
+            from blemish.learned.ray_workers import run_on_workers
+
+            with _quiet():
+                run_on_workers(fit, run.num_devices, device, folder)
+        else:
+            fit(resumes)
     state = load_checkpoint(last)["training"]
     learner.load_state_dict(load_weights(best))
     learner.cpu()
     history = tuple(state["history"])
     progress(f"training {name}", settings.epochs, settings.epochs)
     return history, _best_epoch(history)
+
+
+def _fit(
+    module: _Module,
+    samples: Samples,
+    validation: NDArray[np.intp],
+    run: TrainingRun,
+    device: str,
+    last: Path,
+    resumes: bool,
+) -> None:
+    """Trains the module to its last epoch; its checkpoints hold what came of it."""
+    settings = module.settings
+    callbacks: list[Any] = [_EpochCheckpoint(last)]
+    if settings.patience:
+        callbacks.append(EarlyStopping("validation_loss", patience=settings.patience, check_finite=False))
+    with (
+        _quiet(),
+        _shared_memory(run),
+        torch.random.fork_rng(devices=[]),
+        torch.backends.cudnn.flags(benchmark=False, deterministic=True),
+    ):
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device == "cuda" else device,
+            precision=resolve_precision(run.precision, device),
+            max_epochs=settings.epochs,
+            callbacks=callbacks,
+            logger=_logger(run, last.parent, module.name),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            log_every_n_steps=1,
+            default_root_dir=last.parent,
+            **_processes(run, module.learner),
+        )
+        # A generator of their own: loaders draw from the global one at other moments when a training is resumed.
+        steps = DataLoader(
+            _Prepared(samples, module), batch_sampler=module.batches, collate_fn=_collate, generator=torch.Generator()
+        )
+        held_out = DataLoader(
+            _Prepared(samples, None, module.seed, validation),
+            batch_size=settings.batch_size,
+            collate_fn=_collate,
+            generator=torch.Generator(),
+        )
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, steps, held_out, ckpt_path=str(last) if resumes else None)
+        except SystemExit as error:
+            if error.code == 1:  # the training library's answer to an interrupt, which it ignores from then on
+                signal.signal(signal.SIGINT, on_interrupt)
+                raise KeyboardInterrupt from error
+            raise
 
 
 class _Module(lightning.LightningModule):
@@ -267,6 +286,15 @@ class _Module(lightning.LightningModule):
         )
 
 
+def _device(run: TrainingRun) -> str:
+    """The device to train on, here or on the workers of a cluster."""
+    if run.on_ray:
+        from blemish.learned.ray_workers import resolve_on_cluster
+
+        return resolve_on_cluster(run.device, run.num_devices)
+    return resolve_device(run.device)
+
+
 class _EpochCheckpoint(Checkpoint):
     """Saves the whole state at the end of each epoch, after everything else has had its turn."""
 
@@ -352,11 +380,18 @@ def _rank() -> tuple[int, int]:
     return 0, 1
 
 
-def _strategy(run: TrainingRun, learner: Learner) -> Any:
-    """One device as it is, several by DDP; adversaries leave each other's parameters without gradients in turn."""
-    if run.num_devices == 1:
-        return "auto"
-    return DDPStrategy(start_method="spawn", find_unused_parameters=len(learner.parameter_groups()) > 1)
+def _processes(run: TrainingRun, learner: Learner) -> dict[str, Any]:
+    """How many processes train, and how they agree: one by itself, several by DDP.
+
+    Adversaries leave each other's parameters without gradients in turn.
+    """
+    leaves_some = len(learner.parameter_groups()) > 1
+    if run.on_ray:
+        from blemish.learned.ray_workers import ray_processes
+
+        return ray_processes(leaves_some, [AtomicCheckpoints()])
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=leaves_some) if run.num_devices > 1 else "auto"
+    return {"devices": run.num_devices, "strategy": strategy, "plugins": [AtomicCheckpoints()]}
 
 
 @contextmanager
@@ -364,7 +399,7 @@ def _shared_memory(run: TrainingRun) -> Iterator[None]:
     """Inside, tensors go to other processes by the names of files: sent twice by descriptor, one stops the start."""
     before = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
     try:
-        if run.num_devices > 1:
+        if run.num_devices > 1 and not run.on_ray:
             torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
         yield
     finally:

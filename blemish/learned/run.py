@@ -30,7 +30,9 @@ class TrainingRun:
     """Where and how a training runs; with `folder` None its checkpoints live only as long as the training.
 
     `resume` goes on from the checkpoint in `folder` where there is one. `precision` `auto` takes bfloat16 where the
-    device computes it faster. `num_devices` above 1 trains on several devices (DDP).
+    device computes it faster. `num_devices` above 1 trains on several devices (DDP). With
+    `on_ray` each device is that of a worker of the Ray cluster this process is connected to, and `folder` one that all
+    its nodes share.
     """
 
     folder: Path | None = None
@@ -39,6 +41,7 @@ class TrainingRun:
     precision: Precision = "auto"
     logger: RunLogger = "none"
     num_devices: int = 1
+    on_ray: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("device", Device), ("precision", Precision), ("logger", RunLogger)):
@@ -48,6 +51,8 @@ class TrainingRun:
                 )
         if self.num_devices < 1:
             raise SettingsError(f"num_devices is {self.num_devices}: use 1 or more")
+        if self.on_ray and self.folder is None:
+            raise SettingsError("training on Ray needs a folder for checkpoints that all nodes share")
         if self.folder is None and self.resume:
             raise SettingsError("resuming needs the folder that holds the checkpoints")
         if self.folder is None and self.logger != "none":

@@ -19,10 +19,11 @@ def training_context(
     num_devices: int = 1,
     precision: str = "auto",
     log: str = "none",
+    on_ray: bool = False,
 ) -> AbstractContextManager[Any]:
     """A context in which a detector with learned weights trains as asked; others have nothing to ask for."""
     if not load_detector(detector).INFO.needs_torch:
-        if checkpoints or resume or (device, num_devices, precision, log) != ("auto", 1, "auto", "none"):
+        if checkpoints or resume or on_ray or (device, num_devices, precision, log) != ("auto", 1, "auto", "none"):
             raise SettingsError(
                 f"{detector} has no training to resume, log or place on a device; leave these options out"
             )
@@ -36,6 +37,8 @@ def training_context(
         num_devices=num_devices,
         precision=precision,  # type: ignore[arg-type]
         logger=log,  # type: ignore[arg-type]
+        on_ray=on_ray,
     )
-    resolve_device(run.device)  # a device that is not there is said before any image is read
+    if not on_ray:
+        resolve_device(run.device)  # a device that is not there is said before any image is read
     return training_run(run)

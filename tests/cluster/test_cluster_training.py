@@ -1,0 +1,53 @@
+"""Learned weights trained by several workers of a cluster, on CPUs in place of GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from blemish.cluster.connect import connected
+from blemish.errors import EngineError, SettingsError
+from blemish.learned import cae
+from blemish.learned.run import TrainingRun, training_run
+from blemish.schema import silent
+from blemish.testing.tiny import TinyProduct
+
+
+@pytest.fixture(scope="module")
+def connection(two_nodes: str) -> Iterator[None]:
+    with connected(two_nodes, packages=("torch", "lightning")):
+        yield
+
+
+def fit(product: TinyProduct, folder: Path, *, num_workers: int = 2, resume: bool = False, **settings: Any) -> Any:
+    options = cae.Settings(**{"epochs": 2, "width": 4, "batch_size": 4, "augmentation": "none", **settings})
+    run = TrainingRun(folder=folder, resume=resume, device="cpu", num_devices=num_workers, on_ray=True)
+    with training_run(run):
+        return cae.fit(list(product.good), options, backbone=None, seed=0, folds=(), progress=silent)
+
+
+def test_two_workers_share_a_training(connection: None, product: TinyProduct, tmp_path: Path) -> None:
+    made = fit(product, tmp_path)
+    history = made.facts["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert history[1]["train_loss"] < history[0]["train_loss"]
+    again = fit(product, tmp_path, resume=True)
+    assert again.graph == made.graph, "what is finished is not trained again"
+
+
+def test_more_workers_than_the_cluster_holds_are_refused(
+    connection: None, product: TinyProduct, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match="3 workers need a CPU each, the cluster has 2"):
+        fit(product, tmp_path, num_workers=3)
+
+
+def test_a_folder_for_checkpoints_is_needed() -> None:
+    with pytest.raises(SettingsError, match="that all nodes share"):
+        TrainingRun(on_ray=True)
