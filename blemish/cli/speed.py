@@ -70,7 +70,7 @@ def verify(
 
 def bench(
     bundle: BundleFile,
-    folder: Annotated[
+    images: Annotated[
         list[Path] | None,
         typer.Argument(help="Images or folders to measure with; without any, those kept in the bundle."),
     ] = None,
@@ -91,8 +91,8 @@ def bench(
     wanted = check_engines(engines)
     made = model.load(bundle).bundle
     with progress_bars() as progress, tempfile.TemporaryDirectory() as scratch:
-        if folder:
-            paths: Sequence[Path] = collect_images(folder)
+        if images:
+            paths: Sequence[Path] = collect_images(images)
             source = f"{len(paths)} images given"
         else:
             paths, source = write_check_images(made, Path(scratch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ class GraphRunner:
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # the runtime raises classes of its own that share no base
-            raise EngineError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
+            raise EngineError(f"ONNX Runtime cannot load the graph: {_say_load_error(error)}") from error
         if provider not in self._session.get_providers():  # it goes on without one that fails to start
             raise EngineError(f"ONNX Runtime could not start {provider} on this machine")
         self.input_names = tuple(value.name for value in self._session.get_inputs())
@@ -44,6 +45,17 @@ class GraphRunner:
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from error
         return {name: np.asarray(value) for name, value in zip(self.output_names, values, strict=True)}
+
+
+def _say_load_error(error: Exception) -> str:
+    """The first line of what the runtime says, or what it means where it is known."""
+    newer = re.search(r"Opset (\d+) is under development.*till opset (\d+)", str(error))
+    if newer is None:
+        return str(error).splitlines()[0]
+    return (
+        f"it is written in ONNX opset {newer[1]}, this ONNX Runtime knows {newer[2]} at most; update onnxruntime, "
+        "or train anew with this version"
+    )
 
 
 def available_providers() -> tuple[str, ...]:

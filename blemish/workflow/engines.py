@@ -37,6 +37,11 @@ def resolve_engine(bundle: Bundle, engine: str, *, threads: int = 0, progress: P
 def check_engines(names: Sequence[str] | None) -> tuple[str, ...] | None:
     """The engines named, None where none is. Raises SettingsError for an unknown name, "auto" among them."""
     for name in names or ():
+        if name == AUTO:
+            raise SettingsError(
+                "auto is a choice among the engines, not one to look at by itself: leave --engine out to see all, "
+                "or name one"
+            )
         if name not in engine_names():
             raise SettingsError(f"no engine is called '{name}'; there are {', '.join(engine_names())}")
     return tuple(dict.fromkeys(names)) if names else None

@@ -11,7 +11,7 @@ from blemish.calibration.calibrate import suspects
 from blemish.data.resize import choose_input_hw
 from blemish.data.sequence import ResizedImages, read_image_sizes
 from blemish.data.split import NUM_FOLDS, block_folds
-from blemish.errors import DataError
+from blemish.errors import DataError, SettingsError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import ImageItem, Progress, silent
 from blemish.weights import find_backbone
@@ -41,6 +41,8 @@ def rank_good_images(
     progress: Progress = silent,
 ) -> tuple[RankedImage, ...]:
     """The good images, the most unlike first, by the held-out scores that a training would have found."""
+    if size < 32 or size % 32:
+        raise SettingsError(f"size {size}: give a multiple of 32, for example {max(32, round(size / 32) * 32)}")
     module = load_detector(detector)
     if len(items) < module.INFO.min_images:
         raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")

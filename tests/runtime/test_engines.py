@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -111,6 +112,25 @@ def test_an_unknown_engine_is_named_with_those_there_are(model: Model) -> None:
 def test_what_an_engine_lacks_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blemish.runtime.onnx_runner.onnxruntime.get_available_providers", list)
     assert "install onnxruntime-gpu in its place" in what_lacks("onnxruntime-cuda")
+
+
+def test_a_graph_of_a_newer_opset_says_so(model: Model) -> None:
+    graph = onnx.load_from_string(model.bundle.graph)
+    graph.opset_import[0].version = 99
+    with pytest.raises(EngineError, match=r"written in ONNX opset 99, this ONNX Runtime knows \d+ at most; update"):
+        Session(graph.SerializeToString())
+
+
+def test_where_the_cpu_lacks_bf16_the_default_engine_runs_and_that_is_said(
+    model: Model, product: TinyProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = pytest.importorskip("blemish.runtime.openvino_runner")
+    monkeypatch.setattr(runner, "cpu_has_bf16", lambda core=None: False)
+    assert "openvino-bf16" not in available_engines()
+    with pytest.warns(EngineWarning, match=r"openvino-bf16 is not used: this CPU does not compute in bf16"):
+        session = open_session(model.bundle.graph, engine="openvino-bf16")
+    assert session.engine == "onnxruntime"
+    assert len(session.predict(product.good[:1])) == 1
 
 
 def test_a_broken_installation_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blemish.data.index import open_dataset
-from blemish.errors import DataError
+from blemish.errors import DataError, SettingsError
 from blemish.testing.tiny import make_tiny_product, write_png
 from blemish.workflow.suspicious import RankedImage, rank_good_images
 
@@ -42,6 +42,11 @@ def test_defective_parts_among_the_good_ones_come_first_and_are_suspicious(rank:
     assert {image.item.path.stem for image in ranked[:2]} == {f"{place:02}" for place in DEFECTIVE_PLACES}
     assert [image.is_suspicious for image in ranked[:2]] == [True, True]
     assert sum(image.is_suspicious for image in ranked) <= 4
+
+
+def test_a_size_that_cannot_be_is_refused(rank: Any, contaminated: Path) -> None:
+    with pytest.raises(SettingsError, match="size 100: give a multiple of 32, for example 96"):
+        rank(contaminated, size=100)
 
 
 def test_every_good_image_is_ranked_by_its_score(rank: Any, contaminated: Path) -> None:
