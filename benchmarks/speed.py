@@ -272,6 +272,9 @@ def parts(images: Sequence[Image]) -> dict[str, Any]:
         bare, whole = (statistics.median(run_times(found, engine, images)) for found in (bare_backbone(), graph))
         rows[f"{engine}_backbone_ms"] = bare
         rows[f"{engine}_distances_and_finish_ms"] = whole - bare
+        runner = open_runner(graph, engine=engine)
+        together = timed([lambda runner=runner: runner.run({"image": np.stack(images[:8])})])  # type: ignore[misc]
+        rows[f"{engine}_batch_of_8_ms_an_image"] = statistics.median(together) / 8
     return rounded(rows)
 
 

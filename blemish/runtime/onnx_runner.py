@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from blemish.errors import EngineError
+from blemish.runtime.pipeline import usable_cores
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
@@ -18,12 +20,13 @@ CPU_PROVIDER = "CPUExecutionProvider"
 class GraphRunner:
     """Any ONNX graph, run by ONNX Runtime; safe to use from several threads.
 
-    `threads` 0 lets the runtime use all physical cores. What another `provider` cannot run stays on the CPU.
+    `threads` 0 lets the runtime use all physical cores, or those that this process may run on. What another `provider`
+    cannot run stays on the CPU.
     """
 
     def __init__(self, graph: bytes, *, threads: int = 0, provider: str = CPU_PROVIDER) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or _allowed_threads()
         options.log_severity_level = 3
         providers = list(dict.fromkeys([provider, CPU_PROVIDER]))
         try:
@@ -45,6 +48,12 @@ class GraphRunner:
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime cannot run the graph: {str(error).splitlines()[0]}") from error
         return {name: np.asarray(value) for name, value in zip(self.output_names, values, strict=True)}
+
+
+def _allowed_threads() -> int:
+    """The number of cores that this process is held to, 0 where it may use all: the runtime does not look."""
+    cores = usable_cores()
+    return cores if cores < (os.cpu_count() or 1) else 0
 
 
 def _say_load_error(error: Exception) -> str:

@@ -10,6 +10,7 @@ import pytest
 from blemish.errors import EngineError
 from blemish.graph.builder import GraphBuilder
 from blemish.model import Model
+from blemish.runtime import onnx_runner
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.testing.tiny import FakeSession, TinyProduct
@@ -59,3 +60,11 @@ def test_the_fake_session_refuses_what_a_graph_would(product: TinyProduct) -> No
     session = FakeSession((32, 32))
     with pytest.raises(ValueError, match="expected uint8"):
         session.predict([product.good[0]])
+
+
+def test_a_process_that_is_held_to_some_cores_gets_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_runner.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(onnx_runner, "usable_cores", lambda: 3)
+    assert onnx_runner._allowed_threads() == 3
+    monkeypatch.setattr(onnx_runner, "usable_cores", lambda: 8)
+    assert onnx_runner._allowed_threads() == 0
