@@ -89,7 +89,8 @@ def bottle(product: TinyProduct, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return tmp_path
 
 
-def test_the_readme_python_example_runs(bottle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_python_example_runs(bottle: Path, product: TinyProduct, capsys: pytest.CaptureFixture[str]) -> None:
+    write_png(bottle / "bottle" / "test" / "broken_large" / "000.png", product.defects[0].image)
     [example] = readme_blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     assert (bottle / "bottle.blemish").exists()
