@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,13 @@ from pydantic import TypeAdapter
 
 from blemish import __version__
 from blemish.bundle.bundle import CALIBRATION, Bundle
-from blemish.errors import BundleError, EngineError
+from blemish.errors import EngineError
 from blemish.files import write_file
+from blemish.inspection.inspector import judge_prediction
+from blemish.inspection.tiles import predict_image
 from blemish.runtime.engines import DEFAULT_ENGINE, what_lacks
 from blemish.runtime.session import Session
-from blemish.schema import Image
+from blemish.schema import Image, Verdict
 from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images
 
 Form = Literal["onnx", "openvino"]
@@ -28,6 +30,15 @@ EXPORT_VERSION = 1
 MOST_CHECKED = 8
 """Images written beside the graph, with the verdict on each."""
 PROGRAMS = ("inspect_image.py", "inspect_image.cpp", "InspectImage.cs")
+TILE_PROGRAMS = ("inspect_tiles.py",)
+"""The same for bundles that cut images into tiles."""
+
+
+TILES_NOTE = """
+**Images are cut into tiles**: squares of {tile_px} pixels, each resized as in step 2 and run as in step 3; the maps
+become one map of the image, whose largest value is the score. Neighbors share {overlap_px} pixels of the input;
+`inspect_tiles.py` shows how tiles are placed and how their maps pass over into each other.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,14 +53,8 @@ class Exported:
 def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
     """`folder`, now holding the graph in the form asked for and all that a program needs to give the same verdicts.
 
-    Raises EngineError, before anything is written, where the exported graph does not say what the bundle's graph says,
-    and BundleError where images are cut into tiles: the sample programs resize an image as a whole.
+    Raises EngineError, before anything is written, where the exported graph does not say what the bundle's graph says.
     """
-    if bundle.manifest.tiling is not None:
-        raise BundleError(
-            "this bundle cuts images into tiles, which the exported sample programs do not: inspect with blemish, "
-            "or train without --tile"
-        )
     graphs = _graph_files(bundle, to)
     images = check_images(bundle).images
     reference = judge_images(bundle, Session(bundle.graph), images)
@@ -62,25 +67,24 @@ def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
         )
     # Half of them are good, half are painted: some of both.
     places = np.unique(np.linspace(0, len(images) - 1, MOST_CHECKED).round().astype(int)).tolist()
-    checks = {f"check/{number}.ppm": place for number, place in enumerate(places)}
+    pictures = [_whole_picture(bundle, images[place]) for place in places]
+    verdicts = [_judge_whole(bundle, session, picture) for picture in pictures]
+    names = [f"check/{number}.ppm" for number in range(len(pictures))]
     facts = {
         **_facts(bundle, next(iter(graphs))),
         "files_sha256": {name: hashlib.sha256(content).hexdigest() for name, content in graphs.items()},
         "check": [
-            {
-                "file": name,
-                "score": reference[place][1].score,
-                "decision": reference[place][1].decision,
-            }
-            for name, place in checks.items()
+            {"file": name, "score": verdict.score, "decision": verdict.decision}
+            for name, verdict in zip(names, verdicts, strict=True)
         ],
     }
+    programs = PROGRAMS if bundle.manifest.tiling is None else TILE_PROGRAMS
     samples = importlib.resources.files("blemish") / "samples"
     contents = {
         **graphs,
-        **{name: _ppm(images[place]) for name, place in checks.items()},
-        **{name: (samples / name).read_bytes() for name in PROGRAMS},
-        "README.md": _readme((samples / "README.md").read_text(encoding="utf-8"), facts, check),
+        **{name: _ppm(picture) for name, picture in zip(names, pictures, strict=True)},
+        **{name: (samples / name).read_bytes() for name in programs},
+        "README.md": _readme((samples / "README.md").read_text(encoding="utf-8"), facts, programs, check),
         "model.json": json.dumps(facts, indent=1).encode(),
     }
     files = tuple(write_file(folder / name, content) for name, content in contents.items())
@@ -125,24 +129,46 @@ def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
         "pixel_threshold": calibration.pixel_threshold,
         "score_decides": calibration.zone is None and not calibration.rules,
         "mm_per_px": calibration.mm_per_px,
+        "tile_px": manifest.tiling.tile_px if manifest.tiling else None,
+        "overlap_px": manifest.tiling.overlap_px if manifest.tiling else None,
         "reduction": TypeAdapter(type(manifest.reduction)).dump_python(manifest.reduction, mode="json"),
         "zone": decisions["zone"],
         "rules": decisions["rules"],
     }
 
 
-def _readme(template: str, facts: Mapping[str, Any], check: EngineCheck) -> bytes:
+def _whole_picture(bundle: Bundle, image: Image) -> Image:
+    """An image at the input size as a program gets it; for tiles one that takes six of them, repeated."""
+    tiling = bundle.manifest.tiling
+    if tiling is None:
+        return image
+    tile = np.asarray(cv2.resize(image, (tiling.tile_px, tiling.tile_px), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.concatenate([np.concatenate([tile, tile[::-1]], axis=1), tile[: len(tile) // 4].repeat(2, axis=1)])
+
+
+def _judge_whole(bundle: Bundle, session: Session, picture: Image) -> Verdict:
+    reduction = bundle.manifest.reduction
+    prediction, kept = predict_image(session, picture, reduction, bundle.manifest.tiling)
+    hw = (picture.shape[0], picture.shape[1])
+    return judge_prediction(prediction, bundle.calibration, kept, image_hw=hw, name="", bundle_id=bundle.bundle_id)
+
+
+def _readme(template: str, facts: Mapping[str, Any], programs: Sequence[str], check: EngineCheck) -> bytes:
     limits = (
         "No zone and no rules are set in this bundle: the score alone decides."
         if facts["score_decides"]
         else "**This bundle has a zone or rules** (see `model.json`), so that the score of the graph alone does not "
-        "decide. The three programs refuse it: inspect with the package, or export a bundle without them."
+        "decide. The programs refuse it: inspect with the package, or export a bundle without them."
     )
+    tiles = "" if facts["tile_px"] is None else TILES_NOTE.format(**facts)
     text = template.format(
         **{name: facts[name] for name in ("detector", "bundle_id", "input_height", "input_width", "resize_rule")},
         version=__version__,
         graph_files=" and ".join(f"`{name}`" for name in facts["files_sha256"]),
         num_check=len(facts["check"]),
+        programs=", ".join(f"`{name}`" for name in programs),
+        first_program=programs[0],
+        tiles=tiles,
         limits=limits,
         num_compared=check.num_images,
         score_difference=check.score_difference,

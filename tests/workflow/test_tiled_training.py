@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -227,10 +229,33 @@ def test_too_few_images_for_a_split_say_so(train: Train, good: list[Image]) -> N
         train(good[:2], calibration="split")
 
 
-def test_an_export_without_tiles_is_refused(tiled: Model, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="cuts images into tiles"):
-        export(tiled.bundle, tmp_path / "out", to="onnx")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+@pytest.mark.parametrize("options", [{}, {"tile": 96, "size": 64}], ids=["full size", "scaled"])
+def test_an_exported_program_gives_the_verdicts_of_the_package(
+    train: Train, good: list[Image], scratched: Image, tmp_path: Path, to: Any, options: dict[str, int]
+) -> None:
+    if to == "openvino":
+        pytest.importorskip("openvino")
+    model = train(good, **options)
+    exported = export(model.bundle, tmp_path / "out", to=to)
+    assert not list((tmp_path / "out").glob("inspect_image*"))
+    tall = np.concatenate([scratched[:, 150:290], good[0][:, :140]])
+    pictures = [good[1], scratched, tall, good[2][:, :40], np.repeat(np.repeat(scratched, 2, 0), 2, 1)]
+    paths = [write_png(tmp_path / f"{number}.png", picture) for number, picture in enumerate(pictures)]
+    facts = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert exported.score_decides
+    paths += [tmp_path / "out" / check["file"] for check in facts["check"]]
+    program = [sys.executable, str(tmp_path / "out" / "inspect_tiles.py"), str(tmp_path / "out")]
+    done = subprocess.run([*program, *map(str, paths)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    verdicts = [model.inspect(path) for path in paths[: len(pictures)]]
+    wanted = [(verdict.decision, verdict.score) for verdict in verdicts]
+    wanted += [(check["decision"], check["score"]) for check in facts["check"]]
+    assert [row[0] for row in rows] == [decision for decision, _ in wanted]
+    near_zero = 0.01 * model.calibration.display_spread  # images that were learned from: a root of rounding
+    assert [float(row[1]) for row in rows] == pytest.approx([score for _, score in wanted], rel=1e-3, abs=near_zero)
+    assert {decision for decision, _ in wanted} >= {"accept", "reject"}
 
 
 def test_an_older_version_refuses_tiles_and_takes_the_rest(tiled: Model, model: Model, tmp_path: Path) -> None:
