@@ -26,7 +26,7 @@ from blemish.errors import CalibrationError
 from blemish.inspection.reduction import reduce_map
 from blemish.inspection.tiles import predict_image
 from blemish.inspection.zones import zone_from_mask, zone_mask
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Tiling, Zone, silent
 
@@ -89,16 +89,21 @@ def score_images(
     progress: Progress = silent,
     task: str = "scoring held-out images",
 ) -> GoodScores:
-    """Scores and largest map values of images that the graph was not fitted on; one is in memory at a time.
+    """Scores and largest map values of images that the graph was not fitted on; a few are in memory at a time.
 
-    `images` are whole with `tiling`, else at the input size.
+    `images` are whole with `tiling`, else at the input size. Each core runs an image, or a tile of the same one.
     """
-    session = Session(graph, threads=0 if tiling is None else 1)
-    scores, maxima = [], []
-    for number, image in enumerate(images, start=1):
-        prediction, kept = predict_image(session, image, reduction, tiling, num_threads=usable_cores())
+    session = Session(graph, threads=1)
+    at_once = usable_cores()
+
+    def score(image: Image) -> GoodScores:
+        prediction, kept = predict_image(session, image, reduction, tiling, num_threads=at_once)
         one = HeldOut(np.array([prediction.anomaly_score], np.float32), prediction.anomaly_map[None])
-        found = scores_inside(one, kept, zone)
+        return scores_inside(one, kept, zone)
+
+    scores, maxima = [], []
+    outcomes = map_in_order(score, images, at_once) if tiling is None else map(score, images)
+    for number, found in enumerate(outcomes, start=1):
         scores.append(found.scores[0])
         maxima.append(found.map_maxima[0])
         progress(task, number, len(images))
