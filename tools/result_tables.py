@@ -46,6 +46,9 @@ def default_accuracy(results: Results) -> str:
 
 
 def presets(results: Results) -> str:
+    rows = [row for row in results["rows"] if "preset" in row]
+    if not rows:
+        return "Time, memory and size of each preset are not measured yet."
     return table(
         "preset, data, input, image AUROC, pixel AP, AUPRO(0.3), fit and calibration, memory, bundle, a verdict, "
         "with the best engine",
@@ -59,8 +62,7 @@ def presets(results: Results) -> str:
                 f"{row['milliseconds']:.1f} ms",
                 f"{row['milliseconds_best']:.1f} ms ({row['best_engine']})",
             )
-            for row in results["rows"]
-            if "preset" in row
+            for row in rows
         ],
         f"Measured {results['date']} at commit {results['commit']} on {results['machine']}.",
     )
