@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 LARGEST = 127
 """Largest int8 used; -128 is left out, so that the range is symmetric."""
+DAMPING = 0.01
+"""Share of the mean second moment added to each: channels that are sums of others would leave the answer open."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,11 @@ def round_weights(
     rows, columns = weights.shape
     moments = seen.moments / seen.count
     inner = np.arange(columns)
-    moments[inner, inner] += noise + 1e-6 * np.trace(moments[:columns, :columns]) / columns + 1e-12
-    moments[columns, columns] += 1e-6
-    # A row of the triangle says how a change of its column is best answered by those behind it.
-    triangle = np.linalg.cholesky(np.linalg.inv(moments)).T
+    moments[inner, inner] += noise + DAMPING * np.trace(moments[:columns, :columns]) / columns + 1e-12
+    moments[columns, columns] *= 1 + 1e-6
+    # A row of the triangle says how a change of its column is best answered by those behind it: the inverse of the
+    # moments is triangle.T @ triangle. It comes from their own factor, which exists however alike channels are.
+    triangle = np.linalg.inv(np.linalg.cholesky(moments[::-1, ::-1])[::-1, ::-1])
     left = np.concatenate([weights, np.zeros((rows, 1))], axis=1)
     stored = np.empty((rows, columns), np.int8)
     for column in range(columns):

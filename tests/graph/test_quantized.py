@@ -47,6 +47,15 @@ def test_weights_of_whole_steps_stay_as_they_are() -> None:
     np.testing.assert_allclose(shift, 0, atol=1e-5)
 
 
+def test_channels_that_are_sums_of_others_do_no_harm() -> None:
+    inputs = 1000 * correlated(400, 4) @ np.abs(normal(4, 64))
+    weights = normal(6, 64)
+    steps = steps_of(weights)
+    stored, shift = round_weights(weights, steps, Seen.of(inputs), 0.0)
+    exact, alone = inputs @ weights.T, inputs @ (np.round(weights / steps[:, None]) * steps[:, None]).T
+    assert np.square(inputs @ (stored * steps[:, None]).T + shift - exact).mean() < np.square(alone - exact).mean()
+
+
 def test_channels_that_are_always_zero_do_no_harm() -> None:
     stored, shift = round_weights(normal(3, 9), steps_of(normal(3, 9)), Seen.of(np.zeros((50, 9), np.float32)), 0.0)
     assert np.isfinite(shift).all()
