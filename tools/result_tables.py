@@ -315,6 +315,26 @@ def fits_of_many(results: Results) -> str:
     )
 
 
+def scaling(results: Results) -> str:
+    return table(
+        "run, cores, images, seconds, images/s, five million images",
+        [
+            (
+                row["run"],
+                str(row["workers"]),
+                f"{row['num_images']:,}",
+                f"{row['seconds']:.0f} s",
+                f"{row['images_per_second']:.1f}",
+                f"{row['core_hours_5_million']:.0f} core hours",
+            )
+            for row in results["rows"]
+        ],
+        f"Two workers take {percent(results['overhead'])} longer than plain inspection on the same cores, start of the "
+        f"workers included ({percent(results['steady_overhead'])} without it), and are "
+        f"{results['speedup_of_two']:.2f} times as fast as one. {measured(results)}",
+    )
+
+
 def beside_anomalib(results: Results) -> str:
     """One row for each figure; ratios say how many times less this side needs."""
 
@@ -378,6 +398,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of int8": ("speed.json", speed_of_int8),
         "large images": ("large_images.json", large_images),
         "fits of many": ("fit_memory.json", fits_of_many),
+        "scaling": ("scaling.json", scaling),
         "beside anomalib": ("vs_anomalib.json", beside_anomalib),
     }
 )

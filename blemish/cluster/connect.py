@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import socket
+import sys
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,8 @@ def connected(
 
         is_ours = not ray.is_initialized()
         if is_ours:
-            _connect(address)
+            with _stderr_closed():
+                _connect(address)
         try:
             nodes = _working_nodes()
             _check_nodes(nodes, (*PACKAGES, *packages), shared, seen)
@@ -100,7 +102,22 @@ def _connect(address: str) -> None:
         ray.init(place, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         ray.shutdown()
-        raise EngineError(f"no connection to Ray at {place}: {first_line(error)}; see `ray status` there") from error
+        said = " ".join(str(error).split())[:300]  # of versions that differ, Ray names both in lines of their own
+        raise EngineError(f"no connection to Ray at {place}: {said}") from error
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Inside, what is written past Python to standard error is lost: Ray says there that it read its log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_reachable(address: str) -> None:
@@ -216,9 +233,6 @@ def cause_of(error: BaseException) -> BaseException:
     """The error that our code raised on a worker, out of what Ray wrapped around it; Ray's own where there is none."""
     from ray.exceptions import RayTaskError
 
-    while isinstance(error, RayTaskError) or error.__cause__ is not None:
-        inner = error.cause if isinstance(error, RayTaskError) else error.__cause__
-        if inner is None or inner is error:
-            break
-        error = inner
-    return error
+    while isinstance(error, RayTaskError):
+        error = error.cause
+    return error.__cause__ if type(error).__name__ == "UserCodeException" and error.__cause__ else error

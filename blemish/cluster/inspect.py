@@ -209,7 +209,7 @@ def _run(
     import ray
     import ray.data
 
-    _quiet()
+    _set_up()
     losses = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Losses).remote()
     blocks = [pa.Table.from_pylist([vars(piece)]) for piece in pieces]
     done = ray.data.from_arrow(blocks).map_batches(
@@ -229,15 +229,18 @@ def _run(
         raise fault from error
 
 
-def _quiet() -> None:
-    """Ray Data's own bars and notes stay out of the way of ours."""
+def _set_up() -> None:
+    """Ray Data's own bars and notes stay out of the way of ours, in its log file; a busy cluster is waited for."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    for name in ("ray.data", "ray.data._internal"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # A worker that waits for a CPU that others use may be called off and asked for again.
+    context.max_consecutive_actor_init_deaths = 1000
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def _check_run(output: Place, facts: dict[str, str]) -> None:

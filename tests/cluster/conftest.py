@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray")
-
 # Read by Ray when it is first imported, and by all that it starts.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",

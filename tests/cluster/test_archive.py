@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset
 import pytest
+
+pytest.importorskip("ray")
+pytest.importorskip("pyarrow")
+
+import pyarrow.dataset
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.write import write_bundle

@@ -7,12 +7,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("ray")
 
 from blemish import __version__
 from blemish.testing.tiny import TinyProduct, write_png
@@ -45,6 +48,30 @@ def test_what_fails_on_the_cluster_is_told_at_the_end(
     [failure] = outcome.json["failures"]
     assert failure["data"].endswith("broken")
     assert failure["error"].startswith("DataError: ")
+
+
+def test_a_study_whose_command_was_killed_goes_on(
+    run: Any, two_nodes: str, product_folder: Path, tmp_path: Path
+) -> None:
+    study = ["compare", str(product_folder), "--detectors", "template", "--size", "64", "--seeds", "6"]
+    there = [*study, "-o", str(tmp_path / "there"), "--ray", two_nodes, "--task-cpus", "1"]
+    results = tmp_path / "there" / "results"
+    with subprocess.Popen(
+        [sys.executable, "-m", "blemish.cli.main", *there], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not list(results.glob("*.json")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    finished = {path: path.read_bytes() for path in results.glob("*.json")}
+    there_rows = run(*there, "--json").json["rows"]
+    here_rows = run(*study, "-o", tmp_path / "here", "--json").json["rows"]
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert len(there_rows) == 6
+    for one, other in zip(there_rows, here_rows, strict=True):
+        assert one["key"] == other["key"]
+        assert one["image_auroc"] == other["image_auroc"]
+        assert one["aupro_30"] == other["aupro_30"]
 
 
 def test_an_archive_is_judged_on_the_cluster(run: Any, two_nodes: str, archive: Any, tmp_path: Path) -> None:

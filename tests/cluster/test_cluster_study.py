@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("ray")
+
 from blemish.cluster.connect import Node, connected
 from blemish.cluster.executor import Needs, RayExecutor
 from blemish.errors import DataError, EngineError, SettingsError

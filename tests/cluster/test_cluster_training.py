@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytest.importorskip("ray")
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
@@ -32,13 +38,45 @@ def fit(product: TinyProduct, folder: Path, *, num_workers: int = 2, resume: boo
         return cae.fit(list(product.good), options, backbone=None, seed=0, folds=(), progress=silent)
 
 
-def test_two_workers_share_a_training(connection: None, product: TinyProduct, tmp_path: Path) -> None:
-    made = fit(product, tmp_path)
+EPOCHS = 60
+
+
+def test_two_workers_share_a_training_and_one_of_them_is_killed(
+    connection: None, product: TinyProduct, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        while not list(tmp_path.rglob("last.ckpt")):
+            time.sleep(0.01)
+        killed.extend(processes("RayTrainWorker")[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    if sys.platform == "linux":
+        killer.start()
+    made = fit(product, tmp_path, epochs=EPOCHS, patience=0)
     history = made.facts["history"]
-    assert [entry["epoch"] for entry in history] == [1, 2]
-    assert history[1]["train_loss"] < history[0]["train_loss"]
-    again = fit(product, tmp_path, resume=True)
+    assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1)), "they go on from the last epoch"
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    if sys.platform == "linux":
+        killer.join(timeout=10)
+        assert killed
+    again = fit(product, tmp_path, epochs=EPOCHS, patience=0, resume=True)
     assert again.graph == made.graph, "what is finished is not trained again"
+
+
+def processes(name: str) -> list[int]:
+    """Numbers of the processes with this in their command line."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                if name.encode() in (place / "cmdline").read_bytes():
+                    found.append(int(place.name))
+            except OSError:  # it ended meanwhile
+                continue
+    return found
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(
