@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,28 @@ def two_nodes(cluster: Any) -> str:
     """The address of that cluster."""
     assert isinstance(cluster.address, str)
     return cluster.address
+
+
+@pytest.fixture
+def processes() -> Callable[[str], list[int]]:
+    """Finds the processes with a word in their command line, among those that the tests began (on Linux)."""
+
+    def find(word: str) -> list[int]:
+        found = []
+        for place in Path("/proc").iterdir():
+            if place.name.isdigit():
+                with contextlib.suppress(OSError):  # it ended meanwhile
+                    if word.encode() in (place / "cmdline").read_bytes() and os.getpid() in _ancestors(place.name):
+                        found.append(int(place.name))
+        return found
+
+    return find
+
+
+def _ancestors(number: str) -> Iterator[int]:
+    while number != "0":
+        number = Path("/proc", number, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        yield int(number)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from blemish.cluster.inspect import ArchiveOutcome, inspect_archive
 from blemish.cluster.pieces import PIECE_IMAGES
 from blemish.cluster.place import open_place
 from blemish.cluster.table import REGION, SCHEMA
+from blemish.inspection.inspector import Inspector
 from blemish.model import train
 from blemish.testing.tiny import TinyProduct, write_png
 
@@ -93,19 +94,6 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def workers() -> list[int]:
-    """The processes that judge."""
-    found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                if b"PieceWorker" in (place / "cmdline").read_bytes():
-                    found.append(int(place.name))
-            except OSError:  # it ended meanwhile
-                continue
-    return found
-
-
 def test_each_image_has_one_row_in_the_part_of_its_folder(
     undisturbed: dict[str, bytes], archive: Path, tmp_path: Path
 ) -> None:
@@ -141,15 +129,15 @@ def test_the_page_describes_every_column() -> None:
     assert f"{PIECE_IMAGES:,} images" in PAGE
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds workers under /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 def test_a_worker_killed_in_the_middle_changes_nothing(
-    judge: Any, archive: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    judge: Any, processes: Any, archive: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     killed = []
 
     def kill_one(task: str, done: int, total: int) -> None:
         if not killed and done < total:
-            killed.append(workers()[0])
+            killed.append(processes("PieceWorker")[0])
             os.kill(killed[0], signal.SIGKILL)
 
     outcome = judge(archive, tmp_path / "verdicts", progress=kill_one)
@@ -159,7 +147,13 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
 
 
 def test_a_run_whose_command_was_killed_goes_on(
-    judge: Any, small: Bundle, two_nodes: str, archive: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    judge: Any,
+    processes: Any,
+    small: Bundle,
+    two_nodes: str,
+    archive: Path,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
 ) -> None:
     output = tmp_path / "verdicts"
     bundle = write_bundle(small, tmp_path / "small.blemish")
@@ -171,7 +165,7 @@ def test_a_run_whose_command_was_killed_goes_on(
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    while workers() and sys.platform == "linux":  # those of the killed command finish what they are at
+    while sys.platform == "linux" and processes("PieceWorker"):  # those of the killed command finish what they are at
         time.sleep(0.1)
     before = tree(output)
     assert 0 < len(before) < len(undisturbed)
@@ -182,7 +176,9 @@ def test_a_run_whose_command_was_killed_goes_on(
     assert judge(archive, output).num_new == 0
 
 
-def test_what_cannot_be_judged_is_a_row_with_an_error(judge: Any, product: TinyProduct, tmp_path: Path) -> None:
+def test_what_cannot_be_judged_is_a_row_with_an_error_and_what_is_new_goes_on(
+    judge: Any, product: TinyProduct, tmp_path: Path
+) -> None:
     for number in range(30):
         write_png(tmp_path / "in" / f"{number:02}.png", product.good[0])
     (tmp_path / "in" / "11 damaged.png").write_bytes((tmp_path / "in" / "11.png").read_bytes()[:300])
@@ -197,18 +193,16 @@ def test_what_cannot_be_judged_is_a_row_with_an_error(judge: Any, product: TinyP
     assert "no such file" in errors["12 gone.png"]
     assert "worker is lost each time" in errors["13 deadly.png"]
 
-
-def test_an_archive_that_has_grown_goes_on_with_what_is_new(judge: Any, product: TinyProduct, tmp_path: Path) -> None:
-    write_png(tmp_path / "in" / "b.png", product.good[0])
-    assert judge(tmp_path / "in", tmp_path / "out").num_new == 1
-    write_png(tmp_path / "in" / "a.png", product.good[1])
-    write_png(tmp_path / "in" / "c.png", product.good[2])
+    write_png(tmp_path / "in" / "05 new.png", product.good[1])
     outcome = judge(tmp_path / "in", tmp_path / "out")
-    assert (outcome.num_new, outcome.num_finished) == (2, 1)
-    assert sorted(Path(row["path"]).name for row in rows(tmp_path / "out")) == ["a.png", "b.png", "c.png"]
+    assert (outcome.num_new, outcome.num_finished) == (1, 33)
+    names = [Path(row["path"]).name for row in rows(tmp_path / "out")]
+    assert len(names) == len(set(names)) == 34
 
 
-def test_an_object_store_is_read_and_written(judge: Any, store: str, product: TinyProduct, tmp_path: Path) -> None:
+def test_an_object_store_is_read_and_written(
+    judge: Any, small: Bundle, store: str, product: TinyProduct, tmp_path: Path
+) -> None:
     for number in range(3):
         write_png(tmp_path / "in" / f"line {number}" / "ä.png", product.good[number])
     (tmp_path / "in" / "line 1" / "damaged.png").write_bytes(b"no image")
@@ -227,9 +221,8 @@ def test_an_object_store_is_read_and_written(judge: Any, store: str, product: Ti
         *(f"s3://parts/in/line {number}/ä.png" for number in range(3)),
         "s3://parts/in/line 1/damaged.png",
     }
-    here = judge(tmp_path / "in", tmp_path / "here")
-    assert here.counts == outcome.counts
-    by_name = {Path(row["path"]).parent.name: row["score"] for row in rows(tmp_path / "here") if row["score"]}
-    for path, row in found.items():
-        assert row["score"] is None or row["score"] == by_name[Path(path).parent.name]
+    inspector = Inspector(small, threads=1)
+    for number in range(3):
+        here = inspector.inspect(tmp_path / "in" / f"line {number}" / "ä.png")
+        assert found[f"s3://parts/in/line {number}/ä.png"]["score"] == here.score
     assert not any(b"secret" in content for content in tree(tmp_path / "out").values())

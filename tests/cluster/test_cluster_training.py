@@ -42,7 +42,7 @@ EPOCHS = 60
 
 
 def test_two_workers_share_a_training_and_one_of_them_is_killed(
-    connection: None, product: TinyProduct, tmp_path: Path
+    connection: None, processes: Any, product: TinyProduct, tmp_path: Path
 ) -> None:
     killed: list[int] = []
 
@@ -64,19 +64,6 @@ def test_two_workers_share_a_training_and_one_of_them_is_killed(
         assert killed
     again = fit(product, tmp_path, epochs=EPOCHS, patience=0, resume=True)
     assert again.graph == made.graph, "what is finished is not trained again"
-
-
-def processes(name: str) -> list[int]:
-    """Numbers of the processes with this in their command line."""
-    found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                if name.encode() in (place / "cmdline").read_bytes():
-                    found.append(int(place.name))
-            except OSError:  # it ended meanwhile
-                continue
-    return found
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(
