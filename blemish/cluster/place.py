@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ class Listed:
 
 
 def open_place(text: str) -> Place:
-    """The place that a path or URI (`s3://bucket/folder`, `gs://...`, `abfs://...`) names; nothing is read yet."""
+    """The place that a path or URI (`s3://bucket/folder`, `gs://...`, `abfs://...`) names; nothing is read yet.
+
+    `/**` at the end, the usual sign for all that is below a folder, stands for that folder.
+    """
+    text = re.sub(r"(.)/\*\*(?=\?|$)", r"\1", text)
     if "://" not in text:
         path = Path(text).resolve().as_posix()
         return Place(path, path)
@@ -73,6 +78,8 @@ def image_folders(place: Place) -> Iterator[tuple[str, list[Listed]]]:
     """
     try:
         yield from _local_folders(Path(place.path), "") if place.filesystem is None else _remote_folders(place, "")
+    except NotADirectoryError as error:
+        raise DataError(f"{place.shown}: a file, where a folder is needed; give the folder that holds it") from error
     except OSError as error:
         raise DataError(f"{place.shown}: cannot be listed ({_said(error)}); check the path and your rights") from error
 

@@ -85,6 +85,19 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         plan_pieces([open_place(str(tmp_path / "in"))], output, "folder")
 
 
+@pytest.mark.parametrize("uri", ["{}", "s3://plant/line?region=us-east-1"])
+def test_two_stars_at_the_end_stand_for_all_below_the_folder(uri: str, tmp_path: Path) -> None:
+    base, mark, query = uri.format(tmp_path).partition("?")
+    with_stars, without = open_place(f"{base}/**{mark}{query}"), open_place(uri.format(tmp_path))
+    assert (with_stars.path, with_stars.shown) == (without.path, without.shown)
+
+
+def test_a_single_file_is_no_archive(tmp_path: Path) -> None:
+    make_images(tmp_path, "1.png")
+    with pytest.raises(DataError, match=r"1\.png: a file, where a folder is needed"):
+        plan_pieces([open_place(str(tmp_path / "1.png"))], open_place(str(tmp_path / "out")), "folder")
+
+
 def test_a_store_that_has_stopped_to_answer_is_no_fault_of_its_images(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
