@@ -330,7 +330,7 @@ def scaling(results: Results) -> str:
             for row in results["rows"]
         ],
         f"Two workers take {percent(results['overhead'])} longer than plain inspection on the same cores, start of the "
-        f"workers included ({percent(results['steady_overhead'])} without it), and are "
+        "workers included, and are "
         f"{results['speedup_of_two']:.2f} times as fast as one. {measured(results)}",
     )
 
