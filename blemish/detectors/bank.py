@@ -29,16 +29,29 @@ SCALING_PATCHES = 100_000
 """About how many patches the scaling is fitted on; each image gives at least 16."""
 NUM_WITNESSES = 48
 """Good images whose distances to the patches of the others tell what is usual."""
+SPACING_NEIGHBORS = 5
+"""How many entries of other images tell how close good patches lie around an entry."""
+CHUNK_ENTRIES = 256
+"""Entries whose distances to all others are held at a time."""
+SPACING_STEP = 1.05
+"""Spacings are rounded to powers of it: the graph compares the entries of one spacing together."""
+MOST_STEPS = 4
+"""Most steps of a spacing above or below the mean: where entries are few, chance decides how far they lie apart."""
 
 
 @dataclass(frozen=True)
 class LayerBank:
-    """What is kept of one layer: the scaling, scaled embeddings of good patches, and the image that each is of."""
+    """What is kept of one layer: the scaling, and the entries, which are scaled embeddings of good patches.
+
+    Of each entry there is the image that it is of, and how far good patches lie from each other around it. Entries are
+    in the order of these spacings, which many have in common.
+    """
 
     center: NDArray[np.float32]
     projection: NDArray[np.float32]
     entries: NDArray[np.float32]
     owners: Places
+    spacings: NDArray[np.float32]
 
 
 def candidates_of_each(num_images: int) -> int:
@@ -72,8 +85,13 @@ def fit_bank(
     size: int,
     whitening: float,
     progress: Progress,
+    *,
+    num_images: int,
 ) -> LayerBank:
     """The bank of one layer, of at most `size` entries, from the images at `places`.
+
+    Places from `num_images` on are those of turned copies, in the order of the images: a copy belongs to its image,
+    since it says nothing of how far the patches of other images lie.
 
     The candidates are the first patches of each image's cover: a patch that only one image shows is among them, however
     many images there are, and the many patches that look alike are not.
@@ -84,7 +102,39 @@ def fit_bank(
     candidates = _gather(embeddings, places, layer, lambda place: covers[place, :share])
     scaled = np.matmul(candidates - center, projection, dtype=np.float32)
     chosen = select_coreset(scaled, size, progress=progress)
-    return LayerBank(center, projection, scaled[chosen], places[chosen // share])
+    entries, owners = scaled[chosen], places[chosen // share] % num_images
+    spacings = local_spacings(entries, owners)
+    order = np.argsort(spacings, kind="stable")
+    return LayerBank(center, projection, entries[order], owners[order], spacings[order])
+
+
+def local_spacings(entries: NDArray[np.float32], owners: Places) -> NDArray[np.float32]:
+    """The mean distance of each entry to the nearest ones of other images, as a share of the mean over all entries.
+
+    The nearest are `SPACING_NEIGHBORS`, or as many as there are for each; where there are none, all shares are 1.
+    Shares are rounded to powers of `SPACING_STEP`, from -`MOST_STEPS` to `MOST_STEPS`.
+
+    >>> print(local_spacings(np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1])).round(2))
+    [1.22 0.82 0.82]
+    """
+    squares = np.einsum("ij,ij->i", entries, entries)
+    count = min(SPACING_NEIGHBORS, len(entries) - int(np.unique(owners, return_counts=True)[1].max()))
+    if count == 0:
+        return np.ones(len(entries), np.float32)
+    spacings = np.empty(len(entries), np.float32)
+    for start in range(0, len(entries), CHUNK_ENTRIES):
+        rows = slice(start, start + CHUNK_ENTRIES)
+        distances = squares - 2 * (entries[rows] @ entries.T) + squares[rows, None]
+        distances[owners[rows, None] == owners] = np.inf
+        nearest = np.empty((len(distances), count), np.float32)
+        for column in range(count):  # a few passes for the least value are quicker than a partial sort
+            places = distances.argmin(axis=1)[:, None]
+            nearest[:, column] = np.take_along_axis(distances, places, axis=1)[:, 0]
+            np.put_along_axis(distances, places, np.inf, axis=1)
+        spacings[rows] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
+    shares = spacings / max(float(spacings.mean()), 1e-12)
+    steps = np.round(np.log(np.maximum(shares, 1e-6)) / np.log(SPACING_STEP))
+    return np.asarray(SPACING_STEP ** np.clip(steps, -MOST_STEPS, MOST_STEPS), np.float32)
 
 
 def layer_weights(layers: Sequence[PackedLayer]) -> NDArray[np.float64]:
@@ -128,13 +178,17 @@ def usual_distances(
 def _distances_to_others(
     row: NDArray[np.float32], place: np.intp, layer: PackedLayer, bank: LayerBank
 ) -> NDArray[np.float32]:
-    """The distance of each position of an image to the bank's entries of other images."""
-    entries = bank.entries[bank.owners != place]
-    if not len(entries):
-        entries = bank.entries  # there is one image alone: what its own entries leave uncovered has to do
+    """The distance of each position of an image to the bank's entries of other images, in their spacings."""
+    others = bank.owners != place
+    if not others.any():
+        others[:] = True  # there is one image alone: what its own entries leave uncovered has to do
+    entries, weights = bank.entries[others], bank.spacings[others] ** -2
     scaled = np.matmul(row[layer.places].reshape(layer.shape) - bank.center, bank.projection, dtype=np.float32)
+    # (|x|^2 - 2 x.b + |b|^2) / s^2 as one product: |x|^2 and a constant 1 stand beside x.
+    sides = np.stack([np.einsum("ij,ij->i", scaled, scaled), np.ones(len(scaled), np.float32)], axis=1)
     squares = np.einsum("ij,ij->i", entries, entries)
-    nearest = (squares - 2 * (scaled @ entries.T)).min(axis=1) + np.einsum("ij,ij->i", scaled, scaled)
+    table = np.concatenate([-2 * entries, np.ones((len(entries), 1), np.float32), squares[:, None]], axis=1)
+    nearest = (np.concatenate([scaled, sides], axis=1) @ (table * weights[:, None]).T).min(axis=1)
     distances: NDArray[np.float32] = np.sqrt(np.maximum(nearest, 0))
     return distances
 

@@ -12,7 +12,6 @@ Three things differ from the paper; docs/accuracy.md tells what each of them bri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -95,11 +94,18 @@ def fit(
             covers.extend(cover_images(embeddings, layer, count, progress) for layer in packed)
         sources = np.concatenate([places + turn * num_images for turn in range(1 + len(copies))])
         banks = [
-            fit_bank(embeddings, sources, layer, cover, settings.bank_size, settings.whitening, progress)
+            fit_bank(
+                embeddings,
+                sources,
+                layer,
+                cover,
+                settings.bank_size,
+                settings.whitening,
+                progress,
+                num_images=num_images,
+            )
             for layer, cover in zip(packed, covers, strict=True)
         ]
-        # A copy belongs to its image: it says nothing of how far the patches of other images lie.
-        banks = [replace(bank, owners=bank.owners % num_images) for bank in banks]
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
         pattern, alignment = usual_pattern(maps)
 
@@ -121,5 +127,5 @@ def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, unit
     """The distance of each position to the bank, divided by `unit`."""
     centered = builder.op("Sub", embedding, builder.constant(bank.center))
     scaled = builder.op("MatMul", centered, builder.constant(bank.projection))
-    distance = nearest_distance(builder, scaled, bank.entries)
+    distance = nearest_distance(builder, scaled, bank.entries, bank.spacings)
     return builder.op("Mul", distance, builder.constant(np.float32(1 / unit)))

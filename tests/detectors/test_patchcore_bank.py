@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
+from blemish.detectors.bank import (
+    MOST_STEPS,
+    SPACING_STEP,
+    LayerBank,
+    candidates_of_each,
+    cover_images,
+    fit_bank,
+    layer_weights,
+    local_spacings,
+    usual_distances,
+)
 from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.grid import Grid
@@ -25,7 +35,7 @@ def embeddings(count: int, seed: int = 0) -> np.ndarray:
 def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     places = np.arange(len(good))
     return [
-        fit_bank(good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, silent)
+        fit_bank(good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, silent, num_images=len(good))
         for layer in (FINE, COARSE)
     ]
 
@@ -68,20 +78,47 @@ def test_entries_know_the_image_that_they_are_of() -> None:
 
 
 def test_usual_distances_are_those_to_other_images() -> None:
-    """Each patch is in the bank itself: what counts is the nearest patch of another image."""
+    """Each patch is in the bank itself: what counts is the nearest patch of another image, in units of its spacing."""
     good = embeddings(6)
     banks = make_banks(good, size=10_000)
     units, maps = usual_distances(good, np.arange(6), (FINE, COARSE), banks, silent)
     bank = banks[0]
     scaled = (good[:, FINE.places].reshape(6, 64, 3) - bank.center) @ bank.projection
     nearest = [
-        min(np.linalg.norm(patch - other, axis=1).min() for place, other in enumerate(scaled) if place != image)
+        (np.linalg.norm(bank.entries - patch, axis=1) / bank.spacings)[bank.owners != image].min()
         for image in range(6)
         for patch in scaled[image]
     ]
     assert units[0] == pytest.approx(np.mean(nearest), rel=1e-3)
     assert maps.shape == (6, 8, 8)
     assert maps.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_entries_lie_far_apart_where_spacings_are_large() -> None:
+    """Twenty images with many patches around 0, and one far patch each: the far ones have the larger spacings."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(0, 1, (400, 4)), rng.normal(0, 6, (20, 4))]).astype(np.float32)
+    owners = np.concatenate([np.arange(400) % 20, np.arange(20)])
+    spacings = local_spacings(points, owners)
+    assert (spacings[400:] == spacings.max()).mean() > 0.8
+    steps = np.log(spacings) / np.log(SPACING_STEP)
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-4)
+    assert np.abs(steps).max() == pytest.approx(MOST_STEPS, abs=1e-4)
+    order = rng.permutation(len(points))
+    np.testing.assert_array_equal(local_spacings(points[order], owners[order]), spacings[order])
+
+
+def test_entries_of_the_same_image_tell_nothing_of_spacing() -> None:
+    close = np.repeat(np.arange(8, dtype=np.float32)[:, None], 2, axis=0) * 10
+    close[1::2] += 0.01  # two of each image lie together, the images lie apart
+    assert local_spacings(close, np.arange(16) // 2).mean() == pytest.approx(1, abs=0.1)
+    assert (local_spacings(close, np.zeros(16, np.intp)) == 1).all()
+
+
+def test_a_bank_is_in_the_order_of_its_spacings() -> None:
+    for bank in make_banks(embeddings(20)):
+        assert (np.diff(bank.spacings) >= 0).all()
+        assert len(bank.spacings) == len(bank.entries) == len(bank.owners)
 
 
 def test_a_layer_of_half_the_stride_counts_twice() -> None:

@@ -116,6 +116,16 @@ def test_nearest_distance_is_the_smallest_of_all(entries: int, positions: int, c
     np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
+@settings(deadline=None, max_examples=15)
+@given(entries=st.integers(1, 2100), num_spacings=st.integers(1, 6), channels=st.integers(1, 7))
+def test_distances_are_divided_by_the_spacings_of_entries(entries: int, num_spacings: int, channels: int) -> None:
+    bank, embedding = normal(entries, channels, seed=1), normal(3, 8, channels, seed=2)
+    spacings = np.sort(np.random.default_rng(3).choice(np.linspace(0.5, 2, num_spacings), entries)).astype(np.float32)
+    found = apply(lambda builder, name: nearest_distance(builder, name, bank, spacings), embedding, ["batch", 8])
+    expected = (cdist(embedding.reshape(-1, channels), bank) / spacings).min(axis=1).reshape(3, 8)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
 @pytest.mark.parametrize("is_shared", [False, True], ids=["position", "shared"])
 def test_mahalanobis_distance_is_that_of_scipy(is_shared: bool) -> None:
     positions, channels = 5, 3

@@ -104,21 +104,28 @@ def test_convolutions_of_any_kernel_stay_close(groups: int) -> None:
         assert 0 < error < 0.03 * np.abs(exact[name]).max()
 
 
-def test_a_bank_in_int8_keeps_its_distances() -> None:
+@pytest.mark.parametrize(
+    ("spacings", "num_blocks"),
+    [(np.ones(3000), 3), (np.repeat([0.8, 1.0, 1.25], [500, 2000, 500]), 4)],
+    ids=["alike", "of three spacings"],
+)
+def test_a_bank_in_int8_keeps_its_distances(spacings: np.ndarray, num_blocks: int) -> None:
     """Entries and values lie in their rounded places, and between these the distance is exact."""
     bank, values = normal(3000, 12), normal(1, 200, 12, seed=1)
     builder = GraphBuilder("bank")
     x = builder.input("image", np.float32, ["batch", 200, 12])
-    builder.output(nearest_distance(builder, x, bank), "distance", np.float32, ["batch", 200])
+    builder.output(
+        nearest_distance(builder, x, bank, spacings.astype(np.float32)), "distance", np.float32, ["batch", 200]
+    )
     graph = builder.build()
     roundable = find_roundable(graph)
-    assert (len(roundable.convolutions), len(roundable.banks)) == (0, 3)
+    assert (len(roundable.convolutions), len(roundable.banks)) == (0, num_blocks)
     watching, [name] = with_outputs(graph, roundable)
     seen = {name: see(GraphRunner(watching).run({"image": values})[name])}
     rounded = round_graph(graph, roundable, seen)
     exact, found = (GraphRunner(one).run({"image": values})["distance"] for one in (graph, rounded))
     step = REACH * seen[name].farthest / 127
-    np.testing.assert_allclose(found, exact, atol=step * 12**0.5)
+    np.testing.assert_allclose(found, exact, atol=step * 12**0.5 / spacings.min())
     assert np.abs(found - exact).mean() < 0.02 * exact.mean()
     stored = [t for t in onnx.load_from_string(rounded).graph.initializer if t.data_type == onnx.TensorProto.INT8]
     assert sum(np.prod(tensor.dims) for tensor in stored) >= bank.size

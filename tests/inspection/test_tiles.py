@@ -92,7 +92,10 @@ class Bank:
             patches = patches[np.random.default_rng(0).permutation(len(patches))[:500]]
             center = patches.mean(axis=0)
             nobody: NDArray[np.intp] = np.zeros(len(patches), np.intp)
-            self.banks.append(LayerBank(center, np.eye(layer.channels, dtype=np.float32), patches - center, nobody))
+            alike = np.ones(len(patches), np.float32)
+            self.banks.append(
+                LayerBank(center, np.eye(layer.channels, dtype=np.float32), patches - center, nobody, alike)
+            )
 
     def session(self, hw: tuple[int, int]) -> Session:
         packed = packed_layers(self.backbone, self.layers, hw)
