@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,6 @@ NUM_WITNESSES = 48
 """Good images whose distances to the patches of the others tell what is usual."""
 SPACING_NEIGHBORS = 5
 """How many entries of other images tell how close good patches lie around an entry."""
-CHUNK_ENTRIES = 256
-"""Entries whose distances to all others are held at a time."""
 SPACING_STEP = 1.05
 """Spacings are rounded to powers of it: the graph compares the entries of one spacing together."""
 MOST_STEPS = 4
@@ -117,21 +116,22 @@ def local_spacings(entries: NDArray[np.float32], owners: Places) -> NDArray[np.f
     >>> print(local_spacings(np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1])).round(2))
     [1.22 0.82 0.82]
     """
-    squares = np.einsum("ij,ij->i", entries, entries)
     count = min(SPACING_NEIGHBORS, len(entries) - int(np.unique(owners, return_counts=True)[1].max()))
     if count == 0:
         return np.ones(len(entries), np.float32)
+    order = np.argsort(owners, kind="stable")
+    table = _comparison_table(entries[order])
     spacings = np.empty(len(entries), np.float32)
-    for start in range(0, len(entries), CHUNK_ENTRIES):
-        rows = slice(start, start + CHUNK_ENTRIES)
-        distances = squares - 2 * (entries[rows] @ entries.T) + squares[rows, None]
-        distances[owners[rows, None] == owners] = np.inf
-        nearest = np.empty((len(distances), count), np.float32)
+    bounds = [0, *(np.flatnonzero(np.diff(owners[order])) + 1).tolist(), len(entries)]
+    for start, end in pairwise(bounds):
+        squared = _beside_its_square(entries[order[start:end]]) @ table
+        squared[:, start:end] = np.inf
+        rows, nearest = np.arange(end - start), np.empty((end - start, count), np.float32)
         for column in range(count):  # a few passes for the least value are quicker than a partial sort
-            places = distances.argmin(axis=1)[:, None]
-            nearest[:, column] = np.take_along_axis(distances, places, axis=1)[:, 0]
-            np.put_along_axis(distances, places, np.inf, axis=1)
-        spacings[rows] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
+            places = squared.argmin(axis=1)
+            nearest[:, column] = squared[rows, places]
+            squared[rows, places] = np.inf
+        spacings[order[start:end]] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
     shares = spacings / max(float(spacings.mean()), 1e-12)
     steps = np.round(np.log(np.maximum(shares, 1e-6)) / np.log(SPACING_STEP))
     return np.asarray(SPACING_STEP ** np.clip(steps, -MOST_STEPS, MOST_STEPS), np.float32)
@@ -167,7 +167,8 @@ def usual_distances(
     units: list[float] = []
     maps = np.zeros((len(places), *finest.hw), np.float32)
     for number, (layer, bank, weight) in enumerate(zip(layers, banks, layer_weights(layers), strict=True), start=1):
-        distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank) for place in places])
+        table = _comparison_table(bank.entries) / bank.spacings**2
+        distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank, table) for place in places])
         # Copies of one image lie at no distance from each other: the size of the values is a floor then.
         units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
         maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
@@ -176,21 +177,32 @@ def usual_distances(
 
 
 def _distances_to_others(
-    row: NDArray[np.float32], place: np.intp, layer: PackedLayer, bank: LayerBank
+    row: NDArray[np.float32],
+    place: np.intp,
+    layer: PackedLayer,
+    bank: LayerBank,
+    table: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """The distance of each position of an image to the bank's entries of other images, in their spacings."""
-    others = bank.owners != place
-    if not others.any():
-        others[:] = True  # there is one image alone: what its own entries leave uncovered has to do
-    entries, weights = bank.entries[others], bank.spacings[others] ** -2
     scaled = np.matmul(row[layer.places].reshape(layer.shape) - bank.center, bank.projection, dtype=np.float32)
-    # (|x|^2 - 2 x.b + |b|^2) / s^2 as one product: |x|^2 and a constant 1 stand beside x.
-    sides = np.stack([np.einsum("ij,ij->i", scaled, scaled), np.ones(len(scaled), np.float32)], axis=1)
-    squares = np.einsum("ij,ij->i", entries, entries)
-    table = np.concatenate([-2 * entries, np.ones((len(entries), 1), np.float32), squares[:, None]], axis=1)
-    nearest = (np.concatenate([scaled, sides], axis=1) @ (table * weights[:, None]).T).min(axis=1)
-    distances: NDArray[np.float32] = np.sqrt(np.maximum(nearest, 0))
+    squared = _beside_its_square(scaled) @ table
+    own = bank.owners == place
+    if not own.all():  # else there is one image alone: what its own entries leave uncovered has to do
+        squared[:, own] = np.inf
+    distances: NDArray[np.float32] = np.sqrt(np.maximum(squared.min(axis=1), 0))
     return distances
+
+
+def _comparison_table(entries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With a row `_beside_its_square` the product is the squared distance to each entry: |x|^2 - 2 x.b + |b|^2."""
+    squares = np.einsum("ij,ij->i", entries, entries)
+    return np.concatenate([-2 * entries.T, np.ones((1, len(entries)), np.float32), squares[None]])
+
+
+def _beside_its_square(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each point, its square and a constant 1."""
+    squares = np.einsum("ij,ij->i", points, points)
+    return np.concatenate([points, squares[:, None], np.ones((len(points), 1), np.float32)], axis=1)
 
 
 def _on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
