@@ -32,9 +32,9 @@ NUM_WITNESSES = 48
 """Good images whose distances to the patches of the others tell what is usual."""
 SPACING_NEIGHBORS = 5
 """How many entries of other images tell how close good patches lie around an entry."""
-SPACING_STEP = 1.05
+SPACING_STEP = 1.03
 """Spacings are rounded to powers of it: the graph compares the entries of one spacing together."""
-MOST_STEPS = 4
+MOST_STEPS = 6
 """Most steps of a spacing above or below the mean: where entries are few, chance decides how far they lie apart."""
 
 
@@ -83,6 +83,7 @@ def fit_bank(
     covers: Places,
     size: int,
     whitening: float,
+    spacing: float,
     progress: Progress,
     *,
     num_images: int,
@@ -102,19 +103,19 @@ def fit_bank(
     scaled = np.matmul(candidates - center, projection, dtype=np.float32)
     chosen = select_coreset(scaled, size, progress=progress)
     entries, owners = scaled[chosen], places[chosen // share] % num_images
-    spacings = local_spacings(entries, owners)
+    spacings = local_spacings(entries, owners, spacing)
     order = np.argsort(spacings, kind="stable")
     return LayerBank(center, projection, entries[order], owners[order], spacings[order])
 
 
-def local_spacings(entries: NDArray[np.float32], owners: Places) -> NDArray[np.float32]:
-    """The mean distance of each entry to the nearest ones of other images, as a share of the mean over all entries.
+def local_spacings(entries: NDArray[np.float32], owners: Places, power: float) -> NDArray[np.float32]:
+    """How far entries of other images lie from each entry, as a share of the mean over all, to the power given.
 
-    The nearest are `SPACING_NEIGHBORS`, or as many as there are for each; where there are none, all shares are 1.
-    Shares are rounded to powers of `SPACING_STEP`, from -`MOST_STEPS` to `MOST_STEPS`.
+    What counts is the mean distance to the nearest `SPACING_NEIGHBORS`, or as many as there are for each; where there
+    are none, all are 1. The results are rounded to powers of `SPACING_STEP`, from -`MOST_STEPS` to `MOST_STEPS`.
 
-    >>> print(local_spacings(np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1])).round(2))
-    [1.22 0.82 0.82]
+    >>> print(local_spacings(np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1]), 0.5).round(2))
+    [1.19 0.84 0.84]
     """
     count = min(SPACING_NEIGHBORS, len(entries) - int(np.unique(owners, return_counts=True)[1].max()))
     if count == 0:
@@ -133,7 +134,7 @@ def local_spacings(entries: NDArray[np.float32], owners: Places) -> NDArray[np.f
             squared[rows, places] = np.inf
         spacings[order[start:end]] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
     shares = spacings / max(float(spacings.mean()), 1e-12)
-    steps = np.round(np.log(np.maximum(shares, 1e-6)) / np.log(SPACING_STEP))
+    steps = np.round(power * np.log(np.maximum(shares, 1e-6)) / np.log(SPACING_STEP))
     return np.asarray(SPACING_STEP ** np.clip(steps, -MOST_STEPS, MOST_STEPS), np.float32)
 
 

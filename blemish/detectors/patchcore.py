@@ -1,11 +1,12 @@
 """PatchCore: distance of each patch embedding to a memory bank of good ones (Roth et al., CVPR 2022).
 
-Three things differ from the paper; docs/accuracy.md tells what each of them brings.
+Four things differ from the paper; docs/accuracy.md tells what each of them brings.
 
 - Each layer has a bank of its own and is compared on its own grid; the distances, in units of what is usual for good
   patches and weighted by the layer's resolution, are added up. That is quicker, since the deep layers have few
   positions, and keeps fine layers from being drowned by deep ones with their many channels.
 - A bank is chosen from patches that cover each image by itself, so that what only few images show is not missed.
+- Where good patches lie far apart, distances count less: in units of the spacing around the nearest entry.
 - Where good parts lie the same way each time, the distance that is usual at each position is taken off.
 """
 
@@ -44,6 +45,14 @@ class Settings:
     whitening: Annotated[
         float, Field(ge=0, le=1, description="how far channels are made to vary alike: 0 not at all, 1 fully")
     ] = 0.5
+    spacing: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="how far distances count less where good patches lie far apart: 0 not at all, 1 fully",
+        ),
+    ] = 0.5
     align: Annotated[
         bool, Field(description="take off what is usual at each position, as far as good parts lie the same way")
     ] = True
@@ -61,7 +70,7 @@ INFO = DetectorInfo(
     presets={
         "fast": Preset("a small bank and a small input, for short cycles", 224, {"bank_size": 1000}),
         "balanced": Preset("what is used without a preset"),
-        "accurate": Preset("a larger input, for small defects", 384),
+        "accurate": Preset("a larger input and bank, for small defects", 384, {"bank_size": 10_000}),
     },
 )
 
@@ -101,6 +110,7 @@ def fit(
                 cover,
                 settings.bank_size,
                 settings.whitening,
+                settings.spacing,
                 progress,
                 num_images=num_images,
             )

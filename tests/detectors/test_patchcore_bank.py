@@ -35,7 +35,9 @@ def embeddings(count: int, seed: int = 0) -> np.ndarray:
 def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     places = np.arange(len(good))
     return [
-        fit_bank(good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, silent, num_images=len(good))
+        fit_bank(
+            good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, 0.5, silent, num_images=len(good)
+        )
         for layer in (FINE, COARSE)
     ]
 
@@ -99,20 +101,25 @@ def test_entries_lie_far_apart_where_spacings_are_large() -> None:
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(0, 1, (400, 4)), rng.normal(0, 6, (20, 4))]).astype(np.float32)
     owners = np.concatenate([np.arange(400) % 20, np.arange(20)])
-    spacings = local_spacings(points, owners)
+    spacings = local_spacings(points, owners, 0.5)
     assert (spacings[400:] == spacings.max()).mean() > 0.8
     steps = np.log(spacings) / np.log(SPACING_STEP)
     np.testing.assert_allclose(steps, steps.round(), atol=1e-4)
     assert np.abs(steps).max() == pytest.approx(MOST_STEPS, abs=1e-4)
     order = rng.permutation(len(points))
-    np.testing.assert_array_equal(local_spacings(points[order], owners[order]), spacings[order])
+    np.testing.assert_array_equal(local_spacings(points[order], owners[order], 0.5), spacings[order])
 
 
 def test_entries_of_the_same_image_tell_nothing_of_spacing() -> None:
     close = np.repeat(np.arange(8, dtype=np.float32)[:, None], 2, axis=0) * 10
     close[1::2] += 0.01  # two of each image lie together, the images lie apart
-    assert local_spacings(close, np.arange(16) // 2).mean() == pytest.approx(1, abs=0.1)
-    assert (local_spacings(close, np.zeros(16, np.intp)) == 1).all()
+    assert local_spacings(close, np.arange(16) // 2, 1.0).mean() == pytest.approx(1, abs=0.1)
+    assert (local_spacings(close, np.zeros(16, np.intp), 1.0) == 1).all()
+
+
+def test_without_a_power_all_spacings_are_alike() -> None:
+    points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    assert (local_spacings(points, np.arange(60) // 3, 0.0) == 1).all()
 
 
 def test_a_bank_is_in_the_order_of_its_spacings() -> None:
