@@ -100,13 +100,14 @@ def _region(
         return (x + 0.5) * scale_x - 0.5, (y + 0.5) * scale_y - 0.5
 
     outline = _outline(mask) + np.array((left, top))
+    contour = np.rint((outline + 0.5) * (scale_x, scale_y) - 0.5).astype(int)
     x0, y0 = int(left * scale_x), int(top * scale_y)
     x1, y1 = int(np.ceil((left + width) * scale_x)), int(np.ceil((top + height) * scale_y))
     area_px = len(rows) * scale_x * scale_y
     length_px = _length(outline, scale_x, scale_y)
     return Region(
         box=(x0, y0, min(x1, image_hw[1]) - x0, min(y1, image_hw[0]) - y0),
-        contour=tuple((round(x), round(y)) for x, y in (in_image(*point) for point in outline.tolist())),
+        contour=tuple((x, y) for x, y in contour.tolist()),
         area_px=area_px,
         centroid=in_image(float(columns.mean()), float(rows.mean())),
         peak=(int((columns[peak] + 0.5) * scale_x), int((rows[peak] + 0.5) * scale_y)),
@@ -131,6 +132,5 @@ def _length(outline: NDArray[np.int32], scale_x: float, scale_y: float) -> float
     """The largest distance between two edge midpoints of the pixels on an outline (maximum Feret diameter)."""
     hull = cv2.convexHull(outline.astype(np.int32)).reshape(-1, 2)
     steps = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
-    points = (hull[:, None, :] + steps).reshape(-1, 2) * (scale_x, scale_y)
-    differences = points[:, None, :] - points
-    return float(np.sqrt((differences**2).sum(axis=2).max()))
+    x, y = ((hull[:, None, :] + steps).reshape(-1, 2) * (scale_x, scale_y)).T
+    return float(np.sqrt((np.subtract.outer(x, x) ** 2 + np.subtract.outer(y, y) ** 2).max()))
