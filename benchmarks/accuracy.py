@@ -22,19 +22,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from record import RESULTS, commit, origin, write_record
 
 from blemish.calibration.calibrate import suspects
 from blemish.data.decode import read_image, read_mask
@@ -210,7 +207,7 @@ def add_pixels(pixels: PixelAccumulator, item: ImageItem, anomaly_map: NDArray[n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "accuracy.json")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "accuracy.json")
     parser.add_argument("--parts", default="variants,few,noise")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     arguments = parser.parse_args()
@@ -235,21 +232,9 @@ def main() -> None:
                 write(output, rows)
 
 
-def commit() -> str:
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return git.stdout.strip()
-
-
 def write(output: Path, rows: list[dict[str, Any]]) -> None:
-    record = {
-        "date": date.today().isoformat(),
-        "commit": commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
-        "data": "see docs/data.md for what these sets are and where they come from",
-        "rows": rows,
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    data = "see docs/data.md for what these sets are and where they come from"
+    write_record(output, {**origin(), "data": data, "rows": rows})
 
 
 if __name__ == "__main__":

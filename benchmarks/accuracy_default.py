@@ -20,17 +20,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from record import RESULTS, commit, origin, write_record
 
 METRICS = (
     *("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro_30", "aupro_05"),
@@ -55,6 +53,7 @@ GOALS: dict[str, dict[str, dict[str, float]]] = {
 """What was set as a goal before the presets were made: at least so much, or at most for times."""
 TIMES = ("milliseconds_best", "fit_seconds")
 REPEATS = 100
+PACKAGES = ("blemish", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 def measure(data: Path, preset: str) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def shown(row: dict[str, Any], name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--presets", default=",".join(PRESETS))
     parser.add_argument("--one", action="store_true", help="print the row of one data set and preset as JSON and stop")
     arguments = parser.parse_args()
@@ -158,10 +157,8 @@ def main() -> None:
         print(json.dumps(measure(arguments.data[0], arguments.presets)))
         return
     target: Path = arguments.output / "accuracy_default.json"
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    commit = git.stdout.strip() or "unknown"
     before = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
-    kept = before.get("rows", []) if before.get("commit") == commit else []
+    kept = before.get("rows", []) if before.get("commit") == commit() else []
     rows = {(row["preset"], row["name"]): row for row in kept}
     for preset, data in itertools.product(arguments.presets.split(","), arguments.data):
         print(f"{preset} {data} ...", file=sys.stderr, flush=True)
@@ -169,15 +166,8 @@ def main() -> None:
         row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
         rows[preset, row["name"]] = row
         print(f"  image AUROC {row['image_auroc']:.4f}, fit {row['fit_seconds']} s", file=sys.stderr, flush=True)
-        record = {
-            "date": date.today().isoformat(),
-            "commit": commit,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
-            "versions": {name: version(name) for name in ("blemish", "onnxruntime", "numpy", "opencv-python-headless")},
-            "rows": list(rows.values()),
-        }
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        record = {**origin(*PACKAGES), "rows": list(rows.values())}
+        write_record(target, record)
         target.with_suffix(".md").write_text(page(record), encoding="utf-8")
 
 

@@ -12,18 +12,14 @@ alarm; `alarms` counts the orders with an alarm among the `changed` parts, `fals
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
+from record import origin, write_record
 
 from blemish.calibration.conditions import good_conditions, measure_conditions
 from blemish.calibration.drift import DriftMonitor
@@ -99,15 +95,12 @@ def main() -> None:
     for path in arguments.data:
         index = open_dataset(path)
         rows += measure(index.name, [resize_image(read_image(item.path), (256, 256)) for item in index.train_good])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     record = {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **origin(),
         "data": "good training images of " + ", ".join(dict.fromkeys(row["data"] for row in rows)),
         "rows": rows,
     }
-    arguments.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(arguments.output, record)
 
 
 if __name__ == "__main__":

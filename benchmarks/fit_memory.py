@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from record import RESULTS, origin, write_record
 
 import blemish
 from blemish.data.decode import read_image
@@ -40,19 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--train", metavar="DETECTOR", help="train on the folder DATA once, print the facts, stop")
     arguments = parser.parse_args()
     if arguments.train:
         print(json.dumps(train_once(arguments.data, arguments.train)))
         return
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     index = open_dataset(arguments.data)
     record: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
-        "versions": {name: version(name) for name in ("blemish", "onnxruntime", "numpy", "opencv-python-headless")},
+        **origin("blemish", "onnxruntime", "numpy", "opencv-python-headless"),
         "data": {"name": index.name, "fingerprint": index.fingerprint, "num_images": arguments.images},
         "bar_mb": BAR_MB,
         "detectors": [],
@@ -64,9 +57,7 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             record["detectors"].append(json.loads(done.stdout.splitlines()[-1]))
             print(done.stdout.strip(), file=sys.stderr, flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    target = arguments.output / "fit_memory.json"
-    target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(arguments.output / "fit_memory.json", record)
 
 
 def write_images(paths: list[Path], folder: Path, count: int) -> None:

@@ -24,19 +24,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from record import RESULTS, origin, write_record
 
 ROUNDS = 5
 BARS = {"folder_ratio_with_overlays": 1.6, "seconds_8000x2000": 6.0, "peak_memory_mb_8000x2000": 1500}
@@ -184,7 +182,7 @@ PARTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--folder", type=Path, help="keep bundles and images here, in place of a temporary folder")
     parser.add_argument("--part", choices=PARTS, help="print one part as JSON and stop")
@@ -193,16 +191,12 @@ def main() -> None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         print(json.dumps(run_part(arguments.part, arguments.folder, arguments.data, arguments.engine)))
         return
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     from blemish.data.index import open_dataset
 
     index = open_dataset(arguments.data)
     record: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
+        **origin("blemish", "onnxruntime", "numpy", "opencv-python-headless"),
         "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "versions": {name: version(name) for name in ("blemish", "onnxruntime", "numpy", "opencv-python-headless")},
         "data": {"name": index.name, "fingerprint": index.fingerprint},
         "bars": BARS,
     }
@@ -216,9 +210,7 @@ def main() -> None:
             )
             record[part] = json.loads(done.stdout)
             print(f"  {done.stdout.strip()}", file=sys.stderr, flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    target = arguments.output / "large_images.json"
-    target.write_text(json.dumps({name: row for name, row in record.items() if row != {}}, indent=2) + "\n", "utf-8")
+    write_record(arguments.output / "large_images.json", {name: row for name, row in record.items() if row != {}})
 
 
 if __name__ == "__main__":

@@ -16,16 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from record import origin, write_record
 
 from blemish.bundle.bundle import Bundle
 from blemish.data.decode import read_image
@@ -143,17 +140,16 @@ def main() -> None:
 
 
 def write(output: Path, rows: list[dict[str, Any]]) -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    found = origin()
     for row in rows:
-        row.setdefault("date", date.today().isoformat())
-        row.setdefault("commit", commit.stdout.strip())
+        row.setdefault("date", found["date"])
+        row.setdefault("commit", found["commit"])
     record = {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "machine": found["machine"],
         "data": "see docs/data.md for what these sets are and where they come from",
         "rows": rows,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(output, record)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from record import origin, write_record
 from scipy import stats
 
 from blemish.calibration.calibrate import recalibrate
@@ -122,16 +119,13 @@ def main() -> None:
 
 
 def write(output: Path, rows: list[dict[str, Any]]) -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     record = {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **origin(),
         "data": "see docs/data.md for what these sets are and where they come from",
         "confidence": 0.95,
         "rows": rows,
     }
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(output, record)
 
 
 if __name__ == "__main__":

@@ -22,17 +22,13 @@ is one block then holds out most of them at once.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from record import origin, write_record
 
 from blemish.calibration.promise import make_promise
 from blemish.data.split import block_folds, holdout_split
@@ -144,11 +140,8 @@ def main() -> None:
             for method in METHODS:
                 rows.append(measure(num_good, method, order))
                 print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     record = {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **origin(),
         "data": "random numbers",
         "plants": NUM_PLANTS,
         "future_parts": NUM_FUTURE,
@@ -156,7 +149,7 @@ def main() -> None:
         "confidence": CONFIDENCE,
         "rows": rows,
     }
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(output, record)
 
 
 if __name__ == "__main__":

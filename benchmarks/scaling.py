@@ -19,20 +19,17 @@ under new names, in folders of 500. Takes about fifteen minutes on an idle machi
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from record import RESULTS, origin, write_record
 
 import blemish
 from blemish.cluster.connect import RAY_SETTINGS, connected
@@ -149,24 +146,19 @@ def measure(data: Path, num_images: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--images", type=int, default=6000)
     arguments = parser.parse_args()
     os.environ.update(RAY_SETTINGS)
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     index = open_dataset(arguments.data)
     record: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
+        **origin("blemish", "ray", "pyarrow", "onnxruntime"),
         "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "versions": {name: version(name) for name in ("blemish", "ray", "pyarrow", "onnxruntime")},
         "data": {"name": index.name, "fingerprint": index.fingerprint},
         "bars": BARS,
         **measure(arguments.data, arguments.images),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "scaling.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(arguments.output / "scaling.json", record)
 
 
 if __name__ == "__main__":

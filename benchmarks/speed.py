@@ -22,9 +22,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -33,12 +30,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import onnx
+from record import RESULTS, origin, write_record
 
 import blemish
 from blemish.data.decode import read_image
@@ -75,16 +72,12 @@ ENGINES = tuple(name for name in ("onnxruntime", "openvino", "openvino-bf16") if
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     packages = ("blemish", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
     images = fit_images(arguments.data[0])
     record: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
-        "versions": {name: version(name) for name in packages},
+        **origin(*packages),
         "input_hw": list(HW),
     }
     say("import and size")
@@ -99,8 +92,7 @@ def main() -> None:
     say("parts")
     record["parts"] = parts(images)
     target: Path = arguments.output / "speed.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(target, record)
     say(str(target))
 
 
@@ -355,13 +347,6 @@ def needed(name: str, extras: Sequence[str], seen: set[str]) -> Iterator[str]:
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-
-
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

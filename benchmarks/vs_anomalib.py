@@ -26,18 +26,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from record import RESULTS, origin, write_record
 from speed import installed_mb
 
 import blemish
@@ -97,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--environment", type=Path, default=Path(tempfile.gettempdir()) / "blemish-anomalib")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--fit", metavar="DETECTOR:ENTRIES", help="fit this side once, print seconds and memory, stop")
     arguments = parser.parse_args()
     if arguments.fit:
@@ -107,11 +106,8 @@ def main() -> None:
     index = open_dataset(arguments.data)
     num_fit = len(index.train_good)
     entries = int(CORESET * num_fit * (HW[0] // 8) * (HW[1] // 8))
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     record: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, no GPU",
+        **origin(),
         "versions": {"anomalib": ANOMALIB, "openvino here": version(sys.executable), "openvino there": version(python)},
         "data": index.name,
         "fingerprint": index.fingerprint,
@@ -136,8 +132,7 @@ def main() -> None:
             record["detectors"].append(side_by_side(worker, arguments.data, detector, entries, folder))
         worker.close()
     target = arguments.output / "vs_anomalib.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_record(target, record)
     say(str(target))
 
 
