@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +29,17 @@ SCALING_PATCHES = 100_000
 """About how many patches the scaling is fitted on; each image gives at least 16."""
 NUM_WITNESSES = 48
 """Good images whose distances to the patches of the others tell what is usual."""
-SPACING_NEIGHBORS = 5
-"""How many entries of other images tell how close good patches lie around an entry."""
+NEIGHBORS_AROUND = 5
+"""How many patches of other images tell how close good patches lie around an entry."""
+CHUNK_ENTRIES = 128
+"""Entries whose distances to all points are held at a time."""
 SPACING_STEP = 1.03
 """Spacings are rounded to powers of it: the graph compares the entries of one spacing together."""
-MOST_STEPS = 6
-"""Most steps of a spacing above or below the mean: where entries are few, chance decides how far they lie apart."""
+MOST_STEPS = 4
+"""Most steps that count, either way: 1.03^4 is 1.126."""
+FEWEST_TO_JUDGE = 32
+"""Of so many images, entries are left out from which the patches of all others lie more steps than that: what one image
+alone shows may be a defect. Fewer images differ in too much that is good."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def fit_bank(
     Places from `num_images` on are those of turned copies, in the order of the images: a copy belongs to its image,
     since it says nothing of how far the patches of other images lie.
 
-    The candidates are the first patches of each image's cover: a patch that only one image shows is among them, however
-    many images there are, and the many patches that look alike are not.
+    The candidates are the first patches of each image's cover: a patch that few images show is among them, however many
+    images there are, and the many patches that look alike are not. Entries far from those of all other images are left
+    out in the end, see `FEWEST_TO_JUDGE`.
     """
     sample = _shuffled_positions(layer)[: max(SCALING_PATCHES // len(places), 16)]
     center, projection = fit_scaling(_gather(embeddings, places, layer, lambda place: sample), whitening)
@@ -102,40 +107,47 @@ def fit_bank(
     candidates = _gather(embeddings, places, layer, lambda place: covers[place, :share])
     scaled = np.matmul(candidates - center, projection, dtype=np.float32)
     chosen = select_coreset(scaled, size, progress=progress)
-    entries, owners = scaled[chosen], places[chosen // share] % num_images
-    spacings = local_spacings(entries, owners, spacing)
-    order = np.argsort(spacings, kind="stable")
-    return LayerBank(center, projection, entries[order], owners[order], spacings[order])
+    owners_of_all = np.repeat(places % num_images, share)
+    entries, owners = scaled[chosen], owners_of_all[chosen]
+    spacings = distances_around(entries, owners, entries, owners)
+    steps = np.round(np.log(spacings / spacings.mean()) / np.log(SPACING_STEP))
+    order = np.argsort(steps, kind="stable")
+    if len(np.unique(owners)) >= FEWEST_TO_JUDGE:
+        lonely = np.flatnonzero(steps > MOST_STEPS)
+        first = np.flatnonzero(np.arange(len(scaled)) % share < LEAST_OF_IMAGE)
+        around = distances_around(entries[lonely], owners[lonely], scaled[first], owners_of_all[first])
+        alone = lonely[around > SPACING_STEP**MOST_STEPS * spacings.mean()]
+        order = order[~np.isin(order, alone)]
+    units = SPACING_STEP ** (spacing * np.clip(steps[order], -MOST_STEPS, MOST_STEPS))
+    return LayerBank(center, projection, entries[order], owners[order], units.astype(np.float32))
 
 
-def local_spacings(entries: NDArray[np.float32], owners: Places, power: float) -> NDArray[np.float32]:
-    """How far entries of other images lie from each entry, as a share of the mean over all, to the power given.
+def distances_around(
+    entries: NDArray[np.float32], owners: Places, points: NDArray[np.float32], point_owners: Places
+) -> NDArray[np.float32]:
+    """The mean distance of each entry to the nearest points of other images; 1 for all where one image has all points.
 
-    What counts is the mean distance to the nearest `SPACING_NEIGHBORS`, or as many as there are for each; where there
-    are none, all are 1. The results are rounded to powers of `SPACING_STEP`, from -`MOST_STEPS` to `MOST_STEPS`.
+    `NEIGHBORS_AROUND` points count, or as many as there are for each.
 
-    >>> print(local_spacings(np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1]), 0.5).round(2))
-    [1.19 0.84 0.84]
+    >>> entries, owners = np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1])
+    >>> distances_around(entries, owners, entries, owners).tolist()
+    [6.0, 2.0, 2.0]
     """
-    count = min(SPACING_NEIGHBORS, len(entries) - int(np.unique(owners, return_counts=True)[1].max()))
+    count = min(NEIGHBORS_AROUND, len(points) - int(np.bincount(point_owners).max()))
     if count == 0:
         return np.ones(len(entries), np.float32)
-    order = np.argsort(owners, kind="stable")
-    table = _comparison_table(entries[order])
-    spacings = np.empty(len(entries), np.float32)
-    bounds = [0, *(np.flatnonzero(np.diff(owners[order])) + 1).tolist(), len(entries)]
-    for start, end in pairwise(bounds):
-        squared = _beside_its_square(entries[order[start:end]]) @ table
-        squared[:, start:end] = np.inf
-        rows, nearest = np.arange(end - start), np.empty((end - start, count), np.float32)
+    table = _comparison_table(points)
+    nearest = np.empty((len(entries), count), np.float32)
+    for start in range(0, len(entries), CHUNK_ENTRIES):
+        rows = slice(start, start + CHUNK_ENTRIES)
+        squared = _beside_its_square(entries[rows]) @ table
+        squared[owners[rows, None] == point_owners] = np.inf
         for column in range(count):  # a few passes for the least value are quicker than a partial sort
-            places = squared.argmin(axis=1)
-            nearest[:, column] = squared[rows, places]
-            squared[rows, places] = np.inf
-        spacings[order[start:end]] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
-    shares = spacings / max(float(spacings.mean()), 1e-12)
-    steps = np.round(power * np.log(np.maximum(shares, 1e-6)) / np.log(SPACING_STEP))
-    return np.asarray(SPACING_STEP ** np.clip(steps, -MOST_STEPS, MOST_STEPS), np.float32)
+            places = squared.argmin(axis=1)[:, None]
+            nearest[rows, column] = np.take_along_axis(squared, places, axis=1)[:, 0]
+            np.put_along_axis(squared, places, np.inf, axis=1)
+    distances: NDArray[np.float32] = np.sqrt(np.maximum(nearest, 1e-12)).mean(axis=1)
+    return distances
 
 
 def layer_weights(layers: Sequence[PackedLayer]) -> NDArray[np.float64]:

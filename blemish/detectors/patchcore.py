@@ -52,7 +52,7 @@ class Settings:
             le=1,
             description="how far distances count less where good patches lie far apart: 0 not at all, 1 fully",
         ),
-    ] = 0.5
+    ] = 1.0
     align: Annotated[
         bool, Field(description="take off what is usual at each position, as far as good parts lie the same way")
     ] = True

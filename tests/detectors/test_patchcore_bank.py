@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from blemish.detectors.alignment import usual_pattern
 from blemish.detectors.bank import (
@@ -12,9 +13,9 @@ from blemish.detectors.bank import (
     LayerBank,
     candidates_of_each,
     cover_images,
+    distances_around,
     fit_bank,
     layer_weights,
-    local_spacings,
     usual_distances,
 )
 from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
@@ -36,7 +37,7 @@ def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     places = np.arange(len(good))
     return [
         fit_bank(
-            good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, 0.5, silent, num_images=len(good)
+            good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, 1.0, silent, num_images=len(good)
         )
         for layer in (FINE, COARSE)
     ]
@@ -61,14 +62,18 @@ def test_the_more_images_the_fewer_candidates_of_each() -> None:
     assert [candidates_of_each(count) for count in (10, 1000, 100_000)] == [256, 100, 64]
 
 
-def test_a_patch_that_one_image_alone_shows_is_in_the_bank() -> None:
-    good = embeddings(30)
-    good[17, FINE.places][5 * 3 : 6 * 3] = 40
-    bank = make_banks(good)[0]
-    patch = np.full((1, 3), 40, np.float32)
-    scaled = (patch - bank.center) @ bank.projection
-    assert covering_radius(scaled, bank.entries) < 1e-2
-    assert 17 in bank.owners
+@pytest.mark.parametrize(
+    ("num_images", "num_shown", "is_kept"),
+    [(60, 1, False), (60, 8, True), (20, 1, True)],
+    ids=["one of sixty", "eight of sixty", "one of twenty"],
+)
+def test_what_one_of_many_images_shows_is_not_in_the_bank(num_images: int, num_shown: int, is_kept: bool) -> None:
+    good = embeddings(num_images)
+    shown = 20 + np.random.default_rng(1).normal(0, 0.01, (num_shown, 3)).astype(np.float32)
+    good[:num_shown, FINE.places][:, 5 * 3 : 6 * 3] = shown
+    bank = make_banks(good, size=2000)[0]
+    scaled = (shown[:1] - bank.center) @ bank.projection
+    assert (covering_radius(scaled, bank.entries) < 1) == is_kept
 
 
 def test_entries_know_the_image_that_they_are_of() -> None:
@@ -96,35 +101,24 @@ def test_usual_distances_are_those_to_other_images() -> None:
     assert maps.mean() == pytest.approx(1, abs=0.05)
 
 
-def test_entries_lie_far_apart_where_spacings_are_large() -> None:
-    """Twenty images with many patches around 0, and one far patch each: the far ones have the larger spacings."""
+def test_distances_around_entries_are_those_to_other_images() -> None:
     rng = np.random.default_rng(0)
-    points = np.concatenate([rng.normal(0, 1, (400, 4)), rng.normal(0, 6, (20, 4))]).astype(np.float32)
-    owners = np.concatenate([np.arange(400) % 20, np.arange(20)])
-    spacings = local_spacings(points, owners, 0.5)
-    assert (spacings[400:] == spacings.max()).mean() > 0.8
-    steps = np.log(spacings) / np.log(SPACING_STEP)
-    np.testing.assert_allclose(steps, steps.round(), atol=1e-4)
-    assert np.abs(steps).max() == pytest.approx(MOST_STEPS, abs=1e-4)
-    order = rng.permutation(len(points))
-    np.testing.assert_array_equal(local_spacings(points[order], owners[order], 0.5), spacings[order])
+    entries, points = rng.normal(size=(300, 4)).astype(np.float32), rng.normal(size=(500, 4)).astype(np.float32)
+    owners, point_owners = rng.integers(0, 9, 300), rng.integers(0, 9, 500)
+    apart = cdist(entries, points) + np.where(owners[:, None] == point_owners, np.inf, 0)
+    expected = np.sort(apart, axis=1)[:, :5].mean(axis=1)
+    np.testing.assert_allclose(distances_around(entries, owners, points, point_owners), expected, rtol=1e-3)
 
 
-def test_entries_of_the_same_image_tell_nothing_of_spacing() -> None:
-    close = np.repeat(np.arange(8, dtype=np.float32)[:, None], 2, axis=0) * 10
-    close[1::2] += 0.01  # two of each image lie together, the images lie apart
-    assert local_spacings(close, np.arange(16) // 2, 1.0).mean() == pytest.approx(1, abs=0.1)
-    assert (local_spacings(close, np.zeros(16, np.intp), 1.0) == 1).all()
-
-
-def test_without_a_power_all_spacings_are_alike() -> None:
-    points = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    assert (local_spacings(points, np.arange(60) // 3, 0.0) == 1).all()
+def test_there_is_nothing_around_one_image() -> None:
+    entries, owners = np.eye(4, dtype=np.float32), np.zeros(4, np.intp)
+    assert (distances_around(entries, owners, entries, owners) == 1).all()
 
 
 def test_a_bank_is_in_the_order_of_its_spacings() -> None:
     for bank in make_banks(embeddings(20)):
         assert (np.diff(bank.spacings) >= 0).all()
+        assert SPACING_STEP**-MOST_STEPS <= bank.spacings.min() < 1 < bank.spacings.max() <= SPACING_STEP**MOST_STEPS
         assert len(bank.spacings) == len(bank.entries) == len(bank.owners)
 
 
