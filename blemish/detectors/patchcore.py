@@ -71,7 +71,7 @@ INFO = DetectorInfo(
     presets={
         "fast": Preset("a small bank and a small input, for short cycles", 224, {"bank_size": 1000}),
         "balanced": Preset("what is used without a preset"),
-        "accurate": Preset("a larger input and bank, for small defects", 384, {"bank_size": 10_000}),
+        "accurate": Preset("a larger input, for small defects", 512),
     },
 )
 
