@@ -71,7 +71,6 @@ VARIANTS: Mapping[str, Variant] = {
     "not whitened": Variant(settings={"whitening": 0.0}),
     "fully whitened": Variant(settings={"whitening": 1.0}),
     "spacing not counted": Variant(settings={"spacing": 0.0}),
-    "spacing half counted": Variant(settings={"spacing": 0.5}),
     "bank of 1000": Variant(settings={"bank_size": 1000}),
     "bank of 10000": Variant(settings={"bank_size": 10_000}),
     "stride 8 alone": Variant(settings={"layers": "blocks.2"}),

@@ -30,16 +30,13 @@ SCALING_PATCHES = 100_000
 NUM_WITNESSES = 48
 """Good images whose distances to the patches of the others tell what is usual."""
 NEIGHBORS_AROUND = 5
-"""How many patches of other images tell how close good patches lie around an entry."""
+"""How many entries of other images tell how close good patches lie around an entry."""
 CHUNK_ENTRIES = 128
-"""Entries whose distances to all points are held at a time."""
+"""Entries whose distances to all others are held at a time."""
 SPACING_STEP = 1.03
 """Spacings are rounded to powers of it: the graph compares the entries of one spacing together."""
 MOST_STEPS = 4
-"""Most steps that count, either way: 1.03^4 is 1.126."""
-FEWEST_TO_JUDGE = 32
-"""Of so many images, entries are left out from which the patches of all others lie more steps than that: what one image
-alone shows may be a defect. Fewer images differ in too much that is good."""
+"""Most steps that count, either way: 1.03^4 is 1.126. What is rare would hide too much of a defect near it."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,8 @@ def fit_bank(
     Places from `num_images` on are those of turned copies, in the order of the images: a copy belongs to its image,
     since it says nothing of how far the patches of other images lie.
 
-    The candidates are the first patches of each image's cover: a patch that few images show is among them, however many
-    images there are, and the many patches that look alike are not. Entries far from those of all other images are left
-    out in the end, see `FEWEST_TO_JUDGE`.
+    The candidates are the first patches of each image's cover: a patch that only one image shows is among them, however
+    many images there are, and the many patches that look alike are not.
     """
     sample = _shuffled_positions(layer)[: max(SCALING_PATCHES // len(places), 16)]
     center, projection = fit_scaling(_gather(embeddings, places, layer, lambda place: sample), whitening)
@@ -107,41 +103,32 @@ def fit_bank(
     candidates = _gather(embeddings, places, layer, lambda place: covers[place, :share])
     scaled = np.matmul(candidates - center, projection, dtype=np.float32)
     chosen = select_coreset(scaled, size, progress=progress)
-    owners_of_all = np.repeat(places % num_images, share)
-    entries, owners = scaled[chosen], owners_of_all[chosen]
-    spacings = distances_around(entries, owners, entries, owners)
+    entries, owners = scaled[chosen], places[chosen // share] % num_images
+    spacings = distances_to_other_images(entries, owners)
     steps = np.round(np.log(spacings / spacings.mean()) / np.log(SPACING_STEP))
     order = np.argsort(steps, kind="stable")
-    if len(np.unique(owners)) >= FEWEST_TO_JUDGE:
-        lonely = np.flatnonzero(steps > MOST_STEPS)
-        first = np.flatnonzero(np.arange(len(scaled)) % share < LEAST_OF_IMAGE)
-        around = distances_around(entries[lonely], owners[lonely], scaled[first], owners_of_all[first])
-        alone = lonely[around > SPACING_STEP**MOST_STEPS * spacings.mean()]
-        order = order[~np.isin(order, alone)]
     units = SPACING_STEP ** (spacing * np.clip(steps[order], -MOST_STEPS, MOST_STEPS))
     return LayerBank(center, projection, entries[order], owners[order], units.astype(np.float32))
 
 
-def distances_around(
-    entries: NDArray[np.float32], owners: Places, points: NDArray[np.float32], point_owners: Places
-) -> NDArray[np.float32]:
-    """The mean distance of each entry to the nearest points of other images; 1 for all where one image has all points.
+def distances_to_other_images(entries: NDArray[np.float32], owners: Places) -> NDArray[np.float32]:
+    """The mean distance of each entry to the nearest entries of other images; 1 for all where one image has all.
 
-    `NEIGHBORS_AROUND` points count, or as many as there are for each.
+    `NEIGHBORS_AROUND` entries count, or as many as there are for each.
 
     >>> entries, owners = np.array([[0.0], [4.0], [6.0]], np.float32), np.array([0, 0, 1])
-    >>> distances_around(entries, owners, entries, owners).tolist()
+    >>> distances_to_other_images(entries, owners).tolist()
     [6.0, 2.0, 2.0]
     """
-    count = min(NEIGHBORS_AROUND, len(points) - int(np.bincount(point_owners).max()))
+    count = min(NEIGHBORS_AROUND, len(entries) - int(np.bincount(owners).max()))
     if count == 0:
         return np.ones(len(entries), np.float32)
-    table = _comparison_table(points)
+    table = _comparison_table(entries)
     nearest = np.empty((len(entries), count), np.float32)
     for start in range(0, len(entries), CHUNK_ENTRIES):
         rows = slice(start, start + CHUNK_ENTRIES)
         squared = _beside_its_square(entries[rows]) @ table
-        squared[owners[rows, None] == point_owners] = np.inf
+        squared[owners[rows, None] == owners] = np.inf
         for column in range(count):  # a few passes for the least value are quicker than a partial sort
             places = squared.argmin(axis=1)[:, None]
             nearest[rows, column] = np.take_along_axis(squared, places, axis=1)[:, 0]

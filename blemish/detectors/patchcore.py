@@ -5,8 +5,7 @@ Four things differ from the paper; docs/accuracy.md tells what each of them brin
 - Each layer has a bank of its own and is compared on its own grid; the distances, in units of what is usual for good
   patches and weighted by the layer's resolution, are added up. That is quicker, since the deep layers have few
   positions, and keeps fine layers from being drowned by deep ones with their many channels.
-- A bank is chosen from patches that cover each image by itself, so that what few images show is not missed; what one of
-  many images alone shows is left out.
+- A bank is chosen from patches that cover each image by itself, so that what only few images show is not missed.
 - Where good patches lie far apart, distances count less: in units of the spacing around the nearest entry.
 - Where good parts lie the same way each time, the distance that is usual at each position is taken off.
 """
