@@ -75,7 +75,7 @@ VARIANTS: Mapping[str, Variant] = {
     "bank of 10000": Variant(settings={"bank_size": 10_000}),
     "stride 8 alone": Variant(settings={"layers": "blocks.2"}),
     "stride 16 alone": Variant(settings={"layers": "blocks.4"}),
-    "strides 8, 16, 16": Variant(settings={"layers": "blocks.2,blocks.3,blocks.4"}),
+    "three layers": Variant(settings={"layers": "blocks.2,blocks.3,blocks.4"}),
     "Lite 2": Variant(backbone="efficientnet-lite2"),
     "preset fast": preset("fast"),
     "preset accurate": preset("accurate"),
@@ -210,6 +210,9 @@ def main() -> None:
     parser.add_argument("--parts", default="variants,few,noise")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     arguments = parser.parse_args()
+    unknown = set(arguments.variants.split(",")) - set(VARIANTS)
+    if unknown:
+        parser.error(f"no variant {', '.join(sorted(unknown))}: there are {', '.join(VARIANTS)}")
     output: Path = arguments.output
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     done = {(row["part"], row["data"], str(row["run"])) for row in rows}
