@@ -4,8 +4,8 @@
         [--parts variants,few,noise] [--variants "default,bank of 1000"]
 
 A variant is a few settings of `patchcore` and a size; "preset fast" and "preset accurate" are what these presets
-choose. "Lite 2" needs that backbone, see docs/backbones.md. Rows that the output holds already are kept, so that an
-interrupted run goes on.
+choose. "Lite 1" and "Lite 2" need these backbones, see docs/backbones.md. Rows that the output holds already are
+kept, so that an interrupted run goes on.
 
 - `halves`: the image AUROC that choices are made by, which no test image enters. Good training images are cut into two
   random halves: one is fitted on, the other, as it is and with one painted defect in each image, is told apart.
@@ -65,6 +65,7 @@ def preset(name: str) -> Variant:
     return Variant(chosen.size, chosen.settings, enlarges=False)
 
 
+SYMMETRIES = ("flip_horizontal", "flip_vertical", "half_turn")
 VARIANTS: Mapping[str, Variant] = {
     "default": Variant(),
     "no usual pattern": Variant(settings={"align": False}),
@@ -76,13 +77,15 @@ VARIANTS: Mapping[str, Variant] = {
     "stride 8 alone": Variant(settings={"layers": "blocks.2"}),
     "stride 16 alone": Variant(settings={"layers": "blocks.4"}),
     "three layers": Variant(settings={"layers": "blocks.2,blocks.3,blocks.4"}),
+    "expansion layers": Variant(settings={"layers": "blocks.2.expansion,blocks.4.expansion"}),
+    "mirrored copies": Variant(settings={"symmetries": SYMMETRIES}),
+    "Lite 1": Variant(backbone="efficientnet-lite1"),
     "Lite 2": Variant(backbone="efficientnet-lite2"),
     "preset fast": preset("fast"),
     "preset accurate": preset("accurate"),
     "384 pixels": Variant(size=384),
 }
 FEW = (1, 2, 4, 8, 16)
-SYMMETRIES = ("flip_horizontal", "flip_vertical", "half_turn")
 NOISE = (0.05, 0.1)
 
 
