@@ -171,7 +171,7 @@ def usual_distances(
         distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank, table) for place in places])
         # Copies of one image lie at no distance from each other: the size of the values is a floor then.
         units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
-        maps += _on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
+        maps += on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
         progress("measuring usual distances", number, len(layers))
     return units, maps
 
@@ -205,7 +205,8 @@ def _beside_its_square(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([points, squares[:, None], np.ones((len(points), 1), np.float32)], axis=1)
 
 
-def _on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+    """Maps (..., rows, columns) of one grid on another, by linear interpolation."""
     if source == target:
         return maps
     rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))

@@ -34,7 +34,8 @@ class DetectorInfo:
 
     `is_positional` says that it learns what is usual at each place of the image: it cannot learn from tiles.
     `is_order_free` says that the order of the fit images makes no difference; `calibration` is the form used where
-    none is asked for ("cross" where fitting several times is cheap). `presets` are tried choices by name.
+    none is asked for ("cross" where fitting several times is cheap). `presets` are tried choices by name; `on_tiles`
+    are the settings that differ where it learns from tiles, which may lie anywhere in an image.
     """
 
     name: str
@@ -49,6 +50,7 @@ class DetectorInfo:
     is_order_free: bool = True
     calibration: str = "cross"
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    on_tiles: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FitFunction(Protocol):

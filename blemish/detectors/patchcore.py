@@ -7,7 +7,7 @@ Four things differ from the paper; docs/accuracy.md tells what each of them brin
   positions, and keeps fine layers from being drowned by deep ones with their many channels.
 - A bank is chosen from patches that cover each image by itself, so that what only few images show is not missed.
 - Where good patches lie far apart, distances count less: in units of the spacing around the nearest entry.
-- Where good parts lie the same way each time, the distance that is usual at each position is taken off.
+- Each position is measured by what is usual there: edges and borders of good parts vary more than plain surface.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from blemish.detectors.alignment import usual_pattern
-from blemish.detectors.bank import LayerBank, candidates_of_each, cover_images, fit_bank, layer_weights, usual_distances
+from blemish.detectors.bank import (
+    LayerBank,
+    candidates_of_each,
+    cover_images,
+    fit_bank,
+    layer_weights,
+    on_grid,
+    usual_distances,
+)
 from blemish.detectors.base import DetectorInfo, Preset
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
+from blemish.detectors.positions import usual_maxima
 from blemish.detectors.symmetry import Symmetry, symmetric_copies
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
 from blemish.graph.neighbor import nearest_distance
 from blemish.schema import Backbone, Fit, Image, Progress, Reduction
-
-TAKEN_OFF = 0.5
-"""Share of the usual pattern that is taken off where parts lie exactly alike; all of it would weaken the maps."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -53,9 +58,7 @@ class Settings:
             description="how far distances count less where good patches lie far apart: 0 not at all, 1 fully",
         ),
     ] = 1.0
-    align: Annotated[
-        bool, Field(description="take off what is usual at each position, as far as good parts lie the same way")
-    ] = True
+    by_position: Annotated[bool, Field(description="measure each position by what is usual there in good parts")] = True
     symmetries: Annotated[
         tuple[Symmetry, ...], Field(description="turned and mirrored copies of good images that count as good too")
     ] = ()
@@ -72,6 +75,7 @@ INFO = DetectorInfo(
         "balanced": Preset("what is used without a preset"),
         "accurate": Preset("a larger input, for small defects", 512),
     },
+    on_tiles={"by_position": False},
 )
 
 
@@ -117,25 +121,27 @@ def fit(
             for layer, cover in zip(packed, covers, strict=True)
         ]
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
-        pattern, alignment = usual_pattern(maps)
+        level, spread = usual_maxima(maps)
+        if not settings.by_position:
+            level, spread = np.zeros_like(level), np.ones_like(spread)
 
         def append(builder: GraphBuilder, embedding: str) -> None:
-            maps = []
+            usual = level.mean() - level / spread
+            maps = [(builder.constant(usual.astype(np.float32)), finest)]
             for layer, bank, unit, weight in zip(packed, banks, units, layer_weights(packed), strict=True):
-                distance = append_distance(builder, unpack_layer(builder, embedding, layer), bank, unit / weight)
-                maps.append((distance, layer.grid))
-            if settings.align and alignment > 0:
-                maps.append((builder.constant(-np.float32(TAKEN_OFF * alignment) * pattern), finest))
+                scale = weight / unit / on_grid(spread, finest, layer.grid)
+                distance = distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank)
+                scaled = builder.op("Mul", distance, builder.constant(scale.reshape(-1).astype(np.float32)))
+                maps.append((scaled, layer.grid))
             finish_sum(builder, maps, input_hw, sigma=settings.sigma, reduction=reduction)
 
-        return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks], "alignment": alignment})
+        return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks]})
 
     return fit_on_places(images, embedder, learn, copies=copies, reduction=reduction, folds=folds, progress=progress)
 
 
-def append_distance(builder: GraphBuilder, embedding: str, bank: LayerBank, unit: float) -> str:
-    """The distance of each position to the bank, divided by `unit`."""
+def distance_to_bank(builder: GraphBuilder, embedding: str, bank: LayerBank) -> str:
+    """The distance of each position to the bank's entries: [batch, positions, channels] to [batch, positions]."""
     centered = builder.op("Sub", embedding, builder.constant(bank.center))
     scaled = builder.op("MatMul", centered, builder.constant(bank.projection))
-    distance = nearest_distance(builder, scaled, bank.entries, bank.spacings)
-    return builder.op("Mul", distance, builder.constant(np.float32(1 / unit)))
+    return nearest_distance(builder, scaled, bank.entries, bank.spacings)

@@ -96,7 +96,8 @@ def train(
     progress = times = PartTimes(progress)
     module = load_detector(detector)
     chosen = None if preset is None else find_preset(module.INFO, preset)
-    checked = make_settings(module.INFO, {**(chosen.settings if chosen else {}), **(settings or {})})
+    on_tiles = {} if tile is None else module.INFO.on_tiles
+    checked = make_settings(module.INFO, {**on_tiles, **(chosen.settings if chosen else {}), **(settings or {})})
     network = find_backbone(backbone) if module.INFO.needs_backbone else None
     good = good_images(data, skip_unreadable=skip_unreadable, progress=progress)
     _check_count(good, module)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from scipy.spatial.distance import cdist
 
-from blemish.detectors.alignment import usual_pattern
 from blemish.detectors.bank import (
     MOST_STEPS,
     SPACING_STEP,
@@ -19,11 +19,12 @@ from blemish.detectors.bank import (
     usual_distances,
 )
 from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
+from blemish.detectors.positions import DOUBT, usual_maxima
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.grid import Grid
 from blemish.registry import load_detector
+from blemish.runtime.session import Session
 from blemish.schema import Backbone, silent
-from blemish.testing.tiny import TinyProduct
 
 FINE = PackedLayer(slice(0, 64 * 3), Grid((8, 8), 8, 4), 3)
 COARSE = PackedLayer(slice(64 * 3, 64 * 3 + 16 * 5), Grid((4, 4), 16, 8), 5)
@@ -127,28 +128,57 @@ def test_copies_of_one_image_have_a_unit() -> None:
     assert np.isfinite(maps).all()
 
 
-def test_a_pattern_that_all_share_is_found_under_noise() -> None:
+def lively_half(count: int, seed: int = 0) -> np.ndarray:
+    """Maps of 16 x 24 whose right half lies higher and varies four times as much from image to image."""
+    deviations = np.repeat([0.1, 0.4], 12)
+    return np.random.default_rng(seed).normal(5 + 3 * deviations, deviations, (count, 16, 24)).astype(np.float32)
+
+
+def test_what_is_usual_is_as_its_formula_says() -> None:
+    """Against scipy's filters, away from borders: mean and deviation of the maxima, and eight images of doubt."""
+    maps = lively_half(30)
+    level, spread = usual_maxima(maps)
+    maxima = np.stack([scipy.ndimage.maximum_filter(one, 5, mode="constant", cval=-np.inf) for one in maps])
+    mean, variance = (scipy.ndimage.gaussian_filter(of(axis=0), 2.0) for of in (maxima.mean, maxima.var))
+    expected = np.sqrt(30 * variance + DOUBT * variance.mean())
+    inner = np.s_[6:-6, 6:-6]
+    np.testing.assert_allclose(level[inner], ((30 * mean + DOUBT * mean.mean()) / (30 + DOUBT))[inner], rtol=5e-3)
+    np.testing.assert_allclose((spread / spread[8, 12])[inner], (expected / expected[8, 12])[inner], rtol=5e-3)
+    assert spread.mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_scores_that_count_positions_alike_rise_evenly() -> None:
+    """In units of what is usual, no part of good maps has the maxima that thresholds hang on to itself."""
+    level, spread = usual_maxima(lively_half(2000))
+    fresh = lively_half(400, seed=1)
+    for maps, low, high in ((fresh, 0.99, 1), ((fresh - level) / spread, 0.2, 0.8)):
+        places = maps.reshape(len(maps), -1).argmax(axis=1) % 24
+        assert low <= (places >= 12).mean() <= high
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 48])
+def test_few_maps_say_little_of_positions(count: int) -> None:
+    _, spread = usual_maxima(lively_half(count))
+    assert 0.9 < spread[:, -6:].mean() / spread[:, :6].mean() < 1 + 3 * count / (count + DOUBT)
+
+
+def test_maps_that_are_all_alike_have_no_spread() -> None:
+    level, spread = usual_maxima(np.full((5, 6, 7), 0.25, np.float32))
+    np.testing.assert_allclose(level, 0.25, rtol=1e-6)
+    assert (spread == 1).all()
+
+
+def test_positions_count_alike_only_where_asked_for(backbone: Backbone) -> None:
+    """Of images whose right half is lively, maps vary less unevenly from image to image."""
     rng = np.random.default_rng(0)
-    shared = np.kron(rng.normal(size=(4, 4)), np.ones((4, 4)))
-    pattern, alignment = usual_pattern((shared + rng.normal(0, 1, (60, 16, 16))).astype(np.float32))
-    variance = shared.var()
-    assert alignment == pytest.approx(variance / (variance + 1), abs=0.05)
-    assert np.corrcoef(pattern.ravel(), shared.ravel())[0, 1] > 0.9
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_few_maps_have_no_pattern(count: int) -> None:
-    pattern, alignment = usual_pattern(np.random.default_rng(0).normal(size=(count, 4, 4)).astype(np.float32))
-    assert alignment == 0
-    assert not pattern.any()
-
-
-def test_parts_that_lie_anyhow_are_not_aligned(product: TinyProduct, backbone: Backbone) -> None:
+    noise = rng.normal(0, np.repeat([2, 30], 32)[:, None], (30, 64, 64, 3))
+    good = list(np.clip(128 + noise, 0, 255).astype(np.uint8))
     module = load_detector("patchcore")
-    rng = np.random.default_rng(0)
-    shifted = [np.roll(image, tuple(rng.integers(0, 64, 2)), (0, 1)) for image in product.good]
-    facts = [
-        module.fit(images, module.INFO.settings(), backbone=backbone, seed=0, folds=(), progress=silent).facts
-        for images in (product.good, shifted)
-    ]
-    assert facts[0]["alignment"] > facts[1]["alignment"] + 0.1
+    uneven = {}
+    for chosen in (True, False):
+        settings = module.INFO.settings(by_position=chosen)
+        found = module.fit(good[:20], settings, backbone=backbone, seed=0, folds=(), progress=silent)
+        maps = [one.anomaly_map for one in Session(found.graph).predict(good[20:])]
+        calm, lively = (np.std(maps, axis=0)[:, half].mean() for half in (np.s_[8:24], np.s_[-24:-8]))
+        uneven[chosen] = lively / calm
+    assert uneven[True] < 0.85 * uneven[False]

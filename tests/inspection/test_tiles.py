@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.detectors.bank import LayerBank
 from blemish.detectors.features import Head, _join, deepest_layers
-from blemish.detectors.patchcore import append_distance
+from blemish.detectors.patchcore import distance_to_bank
 from blemish.errors import BundleError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
@@ -102,7 +102,7 @@ class Bank:
 
         def append(builder: GraphBuilder, embedding: str) -> None:
             maps = [
-                (append_distance(builder, unpack_layer(builder, embedding, layer), bank, 1.0), layer.grid)
+                (distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank), layer.grid)
                 for layer, bank in zip(packed, self.banks, strict=True)
             ]
             finish_sum(builder, maps, hw, sigma=4.0, reduction=MAX)

@@ -79,6 +79,13 @@ def test_the_bundle_knows_its_tiles(tiled: Model, tmp_path: Path, scratched: Ima
     np.testing.assert_array_equal(after.anomaly_map, before.anomaly_map)
 
 
+def test_the_place_in_a_tile_does_not_count_unless_asked_for(train: Train, tiled: Model, good: list[Image]) -> None:
+    assert tiled.bundle.manifest.settings["by_position"] is False
+    asked = train(good, settings={"by_position": True})
+    assert asked.bundle.manifest.settings["by_position"] is True
+    assert asked.bundle.graph != tiled.bundle.graph
+
+
 def test_a_small_defect_is_found_at_its_place(tiled: Model, scratched: Image) -> None:
     verdict = tiled.inspect(scratched)
     assert verdict.decision == "reject"
@@ -99,12 +106,12 @@ def test_whole_images_are_scored_by_models_that_saw_none_of_their_tiles(
     tiled: Model, good: list[Image], backbone_description: str
 ) -> None:
     module, backbone = load_detector("patchcore"), find_backbone(backbone_description)
-    tiling = Tiling(64, 32)
+    settings, tiling = module.INFO.settings(by_position=False), Tiling(64, 32)
     expected = []
     for fold in block_folds(8, 5):
         others = [image for place, image in enumerate(good) if place not in fold]
         cut = [TileGrid.of((64, 320), tiling, (64, 64)).cut(image, tile) for image in others for tile in range(9)]
-        fit = module.fit(cut, module.INFO.settings(), backbone=backbone, seed=0, folds=(), progress=silent)
+        fit = module.fit(cut, settings, backbone=backbone, seed=0, folds=(), progress=silent)
         session = Session(fit.graph)
         expected += [predict_image(session, good[place], fit.reduction, tiling)[0].anomaly_score for place in fold]
     np.testing.assert_allclose(tiled.calibration.good_scores, sorted(expected), rtol=1e-4)
