@@ -3,9 +3,9 @@
     python benchmarks/accuracy.py DATA... [-o benchmarks/results/accuracy.json]
         [--parts variants,few,noise] [--variants "default,bank of 1000"]
 
-A variant is a few settings of `patchcore` and a size; "preset fast" and "preset accurate" are what these presets
-choose. "Lite 1" and "Lite 2" need these backbones, see docs/backbones.md. Rows that the output holds already are
-kept, so that an interrupted run goes on.
+DATA are folders, or `solar-cells` for the demo's images (extra `demo`). A variant is a few settings of `patchcore` and
+a size; "preset fast" and "preset accurate" are what these presets choose. "Lite 1" and "Lite 2" need these backbones,
+see docs/backbones.md. Rows that the output holds already are kept, so that an interrupted run goes on.
 
 - `halves`: the image AUROC that choices are made by, which no test image enters. Good training images are cut into two
   random halves: one is fitted on, the other, as it is and with one painted defect in each image, is told apart.
@@ -38,6 +38,7 @@ from blemish.data.decode import read_image, read_mask
 from blemish.data.index import DatasetIndex, open_dataset
 from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
 from blemish.data.sequence import ResizedImages, read_image_sizes
+from blemish.data.solar import open_solar_cells
 from blemish.data.split import block_folds
 from blemish.data.synthetic import make_defect
 from blemish.metrics.accumulate import PixelAccumulator
@@ -87,6 +88,7 @@ VARIANTS: Mapping[str, Variant] = {
 }
 FEW = (1, 2, 4, 8, 16)
 NOISE = (0.05, 0.1)
+SOLAR_CELLS = Path("solar-cells")
 
 
 def fit(
@@ -227,7 +229,7 @@ def main() -> None:
     for part in arguments.parts.split(","):
         measure, runs = plan[part]
         for path in arguments.data:
-            index = open_dataset(path)
+            index = open_solar_cells() if path == SOLAR_CELLS else open_dataset(path)
             for run in runs:
                 if (part, index.name, str(run)) in done:
                     continue

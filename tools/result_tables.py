@@ -169,12 +169,13 @@ def variants(results: Results) -> str:
         row = found.get((run, name))
         if row is None:
             return "-"
-        return f"{row['halves']:.3f} / {row['image_auroc']:.3f} ({row['aupro_30']:.3f})"
+        outlined = f" ({row['aupro_30']:.3f})" if "aupro_30" in row else ""
+        return f"{row['halves']:.3f} / {row['image_auroc']:.3f}{outlined}"
 
     return table(
         ", ".join(["variant", *data]),
         [(run, *(cell(run, name) for name in data)) for run in dict.fromkeys(row["run"] for row in rows)],
-        "In each cell: halves / test image AUROC (test AUPRO at half the input's size). "
+        "In each cell: halves / test image AUROC (test AUPRO at half the input's size, where there are masks). "
         f"Measured {results['date']} on {results['machine']}; the commit of each row stands in the results file.",
     )
 
