@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from blemish.inspection.zones import zone_mask
 from blemish.schema import AnomalyMap, Calibration, Mask, Region, RegionSettings
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height."""
+
 
 def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tuple[int, int]) -> tuple[Region, ...]:
     """The regions of a raw anomaly map, the one with the largest peak first; `image_hw` is the inspected image's size.
@@ -23,17 +26,20 @@ def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tu
         anomaly_map = np.where(inside, anomaly_map, -np.inf).astype(np.float32)
         if anomaly_map.max() <= calibration.pixel_threshold:
             return ()
-    labels = _labels(anomaly_map, calibration.pixel_threshold, calibration.regions)
-    found = np.unique(labels[(labels > 0) & (anomaly_map > calibration.pixel_threshold)])
-    boxes = _boxes(labels)
+    labels, boxes = _labels(anomaly_map, calibration.pixel_threshold, calibration.regions)
+    found = np.flatnonzero(np.bincount(labels[anomaly_map > calibration.pixel_threshold]))
     regions = [
-        _region(anomaly_map, labels, int(label), boxes[int(label)], image_hw, calibration.mm_per_px) for label in found
+        _region(anomaly_map, labels, label, boxes[label], image_hw, calibration.mm_per_px)
+        for label in found.tolist()
+        if label
     ]
     return tuple(sorted(regions, key=lambda region: -region.peak_score))
 
 
-def _labels(anomaly_map: AnomalyMap, pixel_threshold: float, settings: RegionSettings) -> NDArray[np.int32]:
-    """int32 (height, width): 0 outside, one number per region."""
+def _labels(
+    anomaly_map: AnomalyMap, pixel_threshold: float, settings: RegionSettings
+) -> tuple[NDArray[np.int32], dict[int, Box]]:
+    """int32 (height, width), 0 outside and one number per region, and a box that holds the region for each number."""
     base = min(settings.grow_threshold, pixel_threshold)
     inside = anomaly_map > base
     if settings.flank_px:
@@ -48,15 +54,16 @@ def _labels(anomaly_map: AnomalyMap, pixel_threshold: float, settings: RegionSet
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disc(settings.closing_px)), np.uint8)
         mask[np.isneginf(anomaly_map)] = 0
     reach = (settings.join_px + 1) // 2
-    joined = cv2.dilate(mask, _disc(2 * reach + 1)) if reach else mask
+    joined = np.asarray(cv2.dilate(mask, _disc(2 * reach + 1)) if reach else mask, np.uint8)
     labels = np.asarray(cv2.connectedComponents(joined, connectivity=8)[1], np.int32)
-    labels[mask == 0] = 0
+    boxes = _boxes(joined, labels)
+    labels *= mask
     if settings.min_area_px2 > 1:
         areas = np.bincount(labels.ravel())
         kept = areas >= settings.min_area_px2
         kept[labels.flat[int(anomaly_map.argmax())]] = True
-        labels[~kept[labels]] = 0
-    return labels
+        labels = np.where(kept, np.arange(len(kept), dtype=np.int32), 0)[labels]
+    return labels, boxes
 
 
 def _disc(diameter: int) -> NDArray[np.uint8]:
@@ -65,35 +72,38 @@ def _disc(diameter: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)
 
 
-def _boxes(labels: NDArray[np.int32]) -> dict[int, tuple[int, int, int, int]]:
-    """Left, top, width and height of each label, in one pass over the map: a large map may hold many regions."""
-    rows, columns = np.nonzero(labels)
-    values = labels[rows, columns]
-    order = np.argsort(values, kind="stable")  # rows stay sorted within a label
-    rows, columns, values = rows[order], columns[order], values[order]
-    starts = np.flatnonzero(np.diff(values, prepend=0))
-    ends = np.append(starts[1:], len(values)) - 1
-    lefts, rights = np.minimum.reduceat(columns, starts), np.maximum.reduceat(columns, starts)
-    return {
-        int(values[start]): (int(left), int(rows[start]), int(right - left) + 1, int(rows[end] - rows[start]) + 1)
-        for start, end, left, right in zip(starts, ends, lefts, rights, strict=True)
-    }
+def _boxes(mask: NDArray[np.uint8], labels: NDArray[np.int32]) -> dict[int, Box]:
+    """The box of each connected part of a mask, by its label; quicker than `connectedComponentsWithStats`."""
+    contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = () if hierarchy is None else hierarchy[0, :, 3].tolist()
+    found = {}
+    for contour, parent in zip(contours, parents, strict=True):
+        if parent < 0:  # an outline and not that of a hole
+            x, y = contour[0, 0].tolist()
+            left, top, width, height = cv2.boundingRect(contour)
+            found[int(labels[y, x])] = (left, top, width, height)
+    return found
 
 
 def _region(
     anomaly_map: AnomalyMap,
     labels: NDArray[np.int32],
     label: int,
-    box: tuple[int, int, int, int],
+    box: Box,
     image_hw: tuple[int, int],
     mm_per_px: float | None,
 ) -> Region:
     left, top, width, height = box
-    mask = labels[top : top + height, left : left + width] == label
-    rows, columns = np.nonzero(mask)
-    rows, columns = rows + top, columns + left
-    values = anomaly_map[rows, columns]
-    peak = int(values.argmax())
+    found = (labels[top : top + height, left : left + width] == label).astype(np.uint8)
+    inner_left, inner_top, width, height = cv2.boundingRect(found)
+    mask = found[inner_top : inner_top + height, inner_left : inner_left + width].view(bool)
+    left, top = left + inner_left, top + inner_top
+    values = anomaly_map[top : top + height, left : left + width]
+    peak_row, peak_column = divmod(int(np.where(mask, values, -np.inf).argmax()), width)
+    in_columns, in_rows = mask.sum(axis=0), mask.sum(axis=1)
+    num_pixels = int(in_rows.sum())
+    center_x = left + float(in_columns @ np.arange(width)) / num_pixels
+    center_y = top + float(in_rows @ np.arange(height)) / num_pixels
     scale_x, scale_y = image_hw[1] / anomaly_map.shape[1], image_hw[0] / anomaly_map.shape[0]
 
     def in_image(x: float, y: float) -> tuple[float, float]:
@@ -103,16 +113,16 @@ def _region(
     contour = np.rint((outline + 0.5) * (scale_x, scale_y) - 0.5).astype(int)
     x0, y0 = int(left * scale_x), int(top * scale_y)
     x1, y1 = int(np.ceil((left + width) * scale_x)), int(np.ceil((top + height) * scale_y))
-    area_px = len(rows) * scale_x * scale_y
+    area_px = num_pixels * scale_x * scale_y
     length_px = _length(outline, scale_x, scale_y)
     return Region(
         box=(x0, y0, min(x1, image_hw[1]) - x0, min(y1, image_hw[0]) - y0),
         contour=tuple((x, y) for x, y in contour.tolist()),
         area_px=area_px,
-        centroid=in_image(float(columns.mean()), float(rows.mean())),
-        peak=(int((columns[peak] + 0.5) * scale_x), int((rows[peak] + 0.5) * scale_y)),
-        peak_score=float(values[peak]),
-        mean_score=float(values.mean(dtype=np.float64)),
+        centroid=in_image(center_x, center_y),
+        peak=(int((left + peak_column + 0.5) * scale_x), int((top + peak_row + 0.5) * scale_y)),
+        peak_score=float(values[peak_row, peak_column]),
+        mean_score=float(values[mask].mean(dtype=np.float64)),
         length_px=length_px,
         area_mm2=None if mm_per_px is None else area_px * mm_per_px**2,
         length_mm=None if mm_per_px is None else length_px * mm_per_px,
