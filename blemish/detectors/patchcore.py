@@ -123,16 +123,17 @@ def fit(
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
         level, spread = usual_maxima(maps)
         if not settings.by_position:
-            level, spread = np.zeros_like(level), np.ones_like(spread)
+            spread = np.ones_like(spread)
 
         def append(builder: GraphBuilder, embedding: str) -> None:
-            usual = level.mean() - level / spread
-            maps = [(builder.constant(usual.astype(np.float32)), finest)]
+            maps = []
             for layer, bank, unit, weight in zip(packed, banks, units, layer_weights(packed), strict=True):
                 scale = weight / unit / on_grid(spread, finest, layer.grid)
                 distance = distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank)
                 scaled = builder.op("Mul", distance, builder.constant(scale.reshape(-1).astype(np.float32)))
                 maps.append((scaled, layer.grid))
+            if settings.by_position:
+                maps.append((builder.constant((level.mean() - level / spread).astype(np.float32)), finest))
             finish_sum(builder, maps, input_hw, sigma=settings.sigma, reduction=reduction)
 
         return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks]})
