@@ -125,7 +125,7 @@ def variants(index: DatasetIndex, name: str) -> dict[str, Any]:
         add_pixels(pixels, item, found.anomaly_map)
     labels = np.array([item.label for item in index.test])
     whole = image_metrics(labels, np.array(values))
-    parts = pixels.compute()
+    parts = pixels.compute() if any(item.mask_path for item in index.test) else {}
     return {
         "input_hw": list(images[0].shape[:2]),
         "halves": round(float(np.mean([halves(images, variant, seed) for seed in range(2)])), 4),
