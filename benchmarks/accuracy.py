@@ -69,7 +69,7 @@ def preset(name: str) -> Variant:
 SYMMETRIES = ("flip_horizontal", "flip_vertical", "half_turn")
 VARIANTS: Mapping[str, Variant] = {
     "default": Variant(),
-    "positions alike": Variant(settings={"by_position": False}),
+    "not by position": Variant(settings={"by_position": False}),
     "not whitened": Variant(settings={"whitening": 0.0}),
     "fully whitened": Variant(settings={"whitening": 1.0}),
     "spacing not counted": Variant(settings={"spacing": 0.0}),

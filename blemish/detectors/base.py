@@ -32,7 +32,7 @@ class Preset:
 class DetectorInfo:
     """What a detector declares: `settings` is its typed settings class, `min_images` the fewest good images it takes.
 
-    `is_positional` says that it learns what is usual at each place of the image: it cannot learn from tiles.
+    `is_positional` says that it cannot do without the place in the image: it cannot learn from tiles.
     `is_order_free` says that the order of the fit images makes no difference; `calibration` is the form used where
     none is asked for ("cross" where fitting several times is cheap). `presets` are tried choices by name; `on_tiles`
     are the settings that differ where it learns from tiles, which may lie anywhere in an image.

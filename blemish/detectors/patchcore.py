@@ -32,7 +32,7 @@ from blemish.detectors.bank import (
 from blemish.detectors.base import DetectorInfo, Preset
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
 from blemish.detectors.positions import usual_maxima
-from blemish.detectors.symmetry import Symmetry, symmetric_copies
+from blemish.detectors.symmetry import Symmetry, symmetric_copies, with_turned_maps
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
@@ -58,7 +58,9 @@ class Settings:
             description="how far distances count less where good patches lie far apart: 0 not at all, 1 fully",
         ),
     ] = 1.0
-    by_position: Annotated[bool, Field(description="measure each position by what is usual there in good parts")] = True
+    by_position: Annotated[
+        bool, Field(description="measure each position by what is usual there in good parts; with tiles off")
+    ] = True
     symmetries: Annotated[
         tuple[Symmetry, ...], Field(description="turned and mirrored copies of good images that count as good too")
     ] = ()
@@ -121,7 +123,7 @@ def fit(
             for layer, cover in zip(packed, covers, strict=True)
         ]
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
-        level, spread = usual_maxima(maps)
+        level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
         if not settings.by_position:
             spread = np.ones_like(spread)
 

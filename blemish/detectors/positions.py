@@ -15,25 +15,25 @@ DOUBT = 8
 """As many images say at each position what is usual everywhere: few good images tell little of single positions."""
 
 
-def usual_maxima(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest value around each position of good maps (n, rows, columns): its mean, and its spread.
+def usual_maxima(maps: NDArray[np.float32], num_images: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest value around each position of good maps (n, rows, columns): its level, and its spread.
 
-    The spread is its deviation from image to image, relative to the usual one; its mean is 1. Both are
-    (rows, columns).
+    The level is its mean, the spread its deviation from image to image in shares of the usual one, 1 in the mean. Both
+    are (rows, columns), smoothed, and drawn towards what is usual everywhere where the maps are of few images:
+    turned copies of an image tell no more of it.
 
     >>> calm_left = np.random.default_rng(0).normal(5, [0.1] * 12 + [0.4] * 12, (40, 8, 24)).astype(np.float32)
-    >>> level, spread = usual_maxima(calm_left)
+    >>> level, spread = usual_maxima(calm_left, 40)
     >>> bool(level[:, -1].min() > level[:, 0].max()), bool(spread[:, -1].min() > spread[:, 0].max())
     (True, True)
     """
-    count = len(maps)
     maxima = _largest_around(maps).astype(np.float64)
     down, across = (smoothing_matrix(np.arange(length, dtype=np.float64), SMOOTHING) for length in maps.shape[1:])
     level = down @ maxima.mean(axis=0) @ across.T
     variance = down @ maxima.var(axis=0) @ across.T
-    level = (count * level + DOUBT * level.mean()) / (count + DOUBT)
-    deviation = np.sqrt(count * variance + DOUBT * variance.mean())
-    if deviation.max() == 0:  # one image, or copies of one
+    level = (num_images * level + DOUBT * level.mean()) / (num_images + DOUBT)
+    deviation = np.sqrt(num_images * variance + DOUBT * variance.mean())
+    if deviation.max() == 0:  # of one image
         return level.astype(np.float32), np.ones(maps.shape[1:], np.float32)
     return level.astype(np.float32), (deviation / deviation.mean()).astype(np.float32)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.errors import SettingsError
 from blemish.schema import Image
 
 Symmetry: TypeAlias = Literal["flip_horizontal", "flip_vertical", "half_turn", "quarter_turns"]
-_Turn: TypeAlias = Callable[[Image], Image]
+_Turn: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 _TURNS: Mapping[Symmetry, tuple[_Turn, ...]] = MappingProxyType(
     {
@@ -42,6 +43,17 @@ def symmetric_copies(images: Sequence[Image], symmetries: Sequence[Symmetry]) ->
             "leave it out, or give a square --size"
         )
     return tuple(_Turned(images, turn) for symmetry in symmetries for turn in _TURNS[symmetry])
+
+
+def with_turned_maps(maps: NDArray[np.float32], symmetries: Sequence[Symmetry]) -> NDArray[np.float32]:
+    """Maps (n, rows, columns) of images, and behind them those that the images' copies would have.
+
+    >>> with_turned_maps(np.array([[[1, 2]]], np.float32), ["flip_horizontal"]).tolist()
+    [[[1.0, 2.0]], [[2.0, 1.0]]]
+    """
+    places_first = np.moveaxis(maps, 0, -1)
+    turned = [np.moveaxis(turn(places_first), -1, 0) for symmetry in symmetries for turn in _TURNS[symmetry]]
+    return np.concatenate([maps, *turned])
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ def info_is_complete(subject: Subject) -> None:
     _require(bool(info.summary), "INFO.summary is empty")
     _require(info.min_images >= 1, f"INFO.min_images is {info.min_images}")
     _require(info.calibration in ("cross", "split"), f"INFO.calibration is {info.calibration!r}")
+    make_settings(info, info.on_tiles)
 
 
 def fit_has_the_contract_signature(subject: Subject) -> None:

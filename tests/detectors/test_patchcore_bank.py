@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 from scipy.spatial.distance import cdist
 
+from blemish.detectors import patchcore
 from blemish.detectors.bank import (
     MOST_STEPS,
     SPACING_STEP,
@@ -137,7 +138,7 @@ def lively_half(count: int, seed: int = 0) -> np.ndarray:
 def test_what_is_usual_is_as_its_formula_says() -> None:
     """Against scipy's filters, away from borders: mean and deviation of the maxima, and eight images of doubt."""
     maps = lively_half(30)
-    level, spread = usual_maxima(maps)
+    level, spread = usual_maxima(maps, len(maps))
     maxima = np.stack([scipy.ndimage.maximum_filter(one, 5, mode="constant", cval=-np.inf) for one in maps])
     mean, variance = (scipy.ndimage.gaussian_filter(of(axis=0), 2.0) for of in (maxima.mean, maxima.var))
     expected = np.sqrt(30 * variance + DOUBT * variance.mean())
@@ -147,9 +148,9 @@ def test_what_is_usual_is_as_its_formula_says() -> None:
     assert spread.mean() == pytest.approx(1, rel=1e-5)
 
 
-def test_scores_that_count_positions_alike_rise_evenly() -> None:
-    """In units of what is usual, no part of good maps has the maxima that thresholds hang on to itself."""
-    level, spread = usual_maxima(lively_half(2000))
+def test_scores_by_position_rise_evenly() -> None:
+    """The highest values of good maps come from all parts of the image."""
+    level, spread = usual_maxima(lively_half(2000), 2000)
     fresh = lively_half(400, seed=1)
     for maps, low, high in ((fresh, 0.99, 1), ((fresh - level) / spread, 0.2, 0.8)):
         places = maps.reshape(len(maps), -1).argmax(axis=1) % 24
@@ -158,27 +159,44 @@ def test_scores_that_count_positions_alike_rise_evenly() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 4, 48])
 def test_few_maps_say_little_of_positions(count: int) -> None:
-    _, spread = usual_maxima(lively_half(count))
+    _, spread = usual_maxima(lively_half(count), count)
     assert 0.9 < spread[:, -6:].mean() / spread[:, :6].mean() < 1 + 3 * count / (count + DOUBT)
 
 
 def test_maps_that_are_all_alike_have_no_spread() -> None:
-    level, spread = usual_maxima(np.full((5, 6, 7), 0.25, np.float32))
+    level, spread = usual_maxima(np.full((5, 6, 7), 0.25, np.float32), 5)
     np.testing.assert_allclose(level, 0.25, rtol=1e-6)
     assert (spread == 1).all()
 
 
-def test_positions_count_alike_only_where_asked_for(backbone: Backbone) -> None:
-    """Of images whose right half is lively, maps vary less unevenly from image to image."""
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, np.repeat([2, 30], 32)[:, None], (30, 64, 64, 3))
-    good = list(np.clip(128 + noise, 0, 255).astype(np.uint8))
+def lively_images(count: int) -> list[np.ndarray]:
+    """Noise of 128 x 256 pixels, fifteen times as strong in the right half."""
+    noise = np.random.default_rng(0).normal(0, np.repeat([2, 30], 128)[:, None], (count, 128, 256, 3))
+    return list(np.clip(128 + noise, 0, 255).astype(np.uint8))
+
+
+def maps_of(backbone: Backbone, good: list[np.ndarray], images: list[np.ndarray], **settings: object) -> np.ndarray:
     module = load_detector("patchcore")
-    uneven = {}
-    for chosen in (True, False):
-        settings = module.INFO.settings(by_position=chosen)
-        found = module.fit(good[:20], settings, backbone=backbone, seed=0, folds=(), progress=silent)
-        maps = [one.anomaly_map for one in Session(found.graph).predict(good[20:])]
-        calm, lively = (np.std(maps, axis=0)[:, half].mean() for half in (np.s_[8:24], np.s_[-24:-8]))
-        uneven[chosen] = lively / calm
-    assert uneven[True] < 0.85 * uneven[False]
+    options = module.INFO.settings(**settings)
+    found = module.fit(good, options, backbone=backbone, seed=0, folds=(), progress=silent)
+    return np.stack([one.anomaly_map for one in Session(found.graph).predict(images)])
+
+
+def test_maps_are_centered_and_divided_by_what_is_usual(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from where level and spread change, the map is the raw one by the formula."""
+    level, spread = (
+        np.repeat(np.array(values, np.float32)[None], 16, 0).repeat(16, 1) for values in ((2, 5), (0.5, 4))
+    )
+    monkeypatch.setattr(patchcore, "usual_maxima", lambda maps, num_images: (level, spread))
+    images = lively_images(30)
+    raw, found = (maps_of(backbone, images[:20], images[20:], by_position=chosen) for chosen in (False, True))
+    for columns, usual, unit in ((np.s_[:, :, :80], 2, 0.5), (np.s_[:, :, -80:], 5, 4)):
+        np.testing.assert_allclose(found[columns], (raw[columns] - usual) / unit + 3.5, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_usual_counts_turned_copies_where_these_are_good(backbone: Backbone) -> None:
+    """Mirrored good images, whose lively half lies where it never did, score no higher than others."""
+    images = lively_images(60)
+    fresh = [*images[40:], *(np.ascontiguousarray(image[:, ::-1]) for image in images[40:])]
+    scores = maps_of(backbone, images[:40], fresh, symmetries=("flip_horizontal",)).max(axis=(1, 2))
+    assert scores[20:].mean() < scores[:20].mean() + scores[:20].std()
