@@ -23,8 +23,9 @@ from blemish.workflow.verify import EngineCheck, check_images, compare, judge_im
 RANGE_IMAGES = 32
 """Images that the ranges and moments of values are read from."""
 LEAST_IMAGES = 8
-EACH_BOUND = 0.08
-"""A convolution that alone would change a map value by more than this, of the same distance, stays in f32."""
+EACH_BOUND = 0.16
+"""A convolution that alone would change a map value by more than this stays in f32: a third of what all together may,
+of the same distance as `MAP_BOUND`."""
 EACH_IMAGES = 8
 """Images that it is tried on, and copies of them with painted defects."""
 MAP_BOUND = 0.5
