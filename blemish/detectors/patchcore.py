@@ -132,8 +132,9 @@ def fit(
             for layer, bank, unit, weight in zip(packed, banks, units, layer_weights(packed), strict=True):
                 scale = weight / unit / on_grid(spread, finest, layer.grid)
                 distance = distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank)
-                scaled = builder.op("Mul", distance, builder.constant(scale.reshape(-1).astype(np.float32)))
-                maps.append((scaled, layer.grid))
+                # On the grid: OpenVINO computes the product of a batch with one value for each position wrongly.
+                grid = builder.op("Reshape", distance, builder.constant(np.array([-1, *layer.grid.hw], np.int64)))
+                maps.append((builder.op("Mul", grid, builder.constant(scale[None].astype(np.float32))), layer.grid))
             if settings.by_position:
                 maps.append((builder.constant((level.mean() - level / spread).astype(np.float32)), finest))
             finish_sum(builder, maps, input_hw, sigma=settings.sigma, reduction=reduction)
