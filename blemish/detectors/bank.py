@@ -15,7 +15,7 @@ from blemish.detectors.coreset import cover_orders, select_coreset
 from blemish.detectors.features import Embeddings, Places
 from blemish.detectors.scaling import fit_scaling
 from blemish.graph.embedding import PackedLayer
-from blemish.graph.grid import Grid, interpolation_matrix
+from blemish.graph.grid import on_grid
 from blemish.schema import Progress
 
 CANDIDATES = 100_000
@@ -203,14 +203,6 @@ def _beside_its_square(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each point, its square and a constant 1."""
     squares = np.einsum("ij,ij->i", points, points)
     return np.concatenate([points, squares[:, None], np.ones((len(points), 1), np.float32)], axis=1)
-
-
-def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Maps (..., rows, columns) of one grid on another, by linear interpolation."""
-    if source == target:
-        return maps
-    rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))
-    return np.asarray(rows @ maps @ columns.T, np.float32)
 
 
 def _shuffled_positions(layer: PackedLayer) -> NDArray[np.intp]:

@@ -26,7 +26,6 @@ from blemish.detectors.bank import (
     cover_images,
     fit_bank,
     layer_weights,
-    on_grid,
     usual_distances,
 )
 from blemish.detectors.base import DetectorInfo, Preset
@@ -36,6 +35,7 @@ from blemish.detectors.symmetry import Symmetry, symmetric_copies, with_turned_m
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
+from blemish.graph.grid import on_grid
 from blemish.graph.neighbor import nearest_distance
 from blemish.schema import Backbone, Fit, Image, Progress, Reduction
 
@@ -123,9 +123,9 @@ def fit(
             for layer, cover in zip(packed, covers, strict=True)
         ]
         units, maps = usual_distances(embeddings, places, packed, banks, progress)
-        level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
-        if not settings.by_position:
-            spread = np.ones_like(spread)
+        level, spread = np.zeros_like(maps[0]), np.ones_like(maps[0])
+        if settings.by_position:
+            level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
 
         def append(builder: GraphBuilder, embedding: str) -> None:
             maps = []

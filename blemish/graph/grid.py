@@ -57,6 +57,14 @@ def smoothing_matrix(centers: NDArray[np.float64], sigma: float) -> NDArray[np.f
     return normalized
 
 
+def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+    """Maps (..., rows, columns) of one grid on another, by linear interpolation."""
+    if source == target:
+        return maps
+    rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))
+    return np.asarray(rows @ maps @ columns.T, np.float32)
+
+
 def resample(builder: GraphBuilder, maps: str, source: Grid, target: Grid, sigma: float = 0.0) -> str:
     """[..., rows, columns] on `source` to `target` by linear interpolation, then smoothing by `sigma` pixels."""
     rows, columns = (
