@@ -342,11 +342,8 @@ def beside_anomalib(results: Results) -> str:
     def row(figure: str, theirs: float, ours: float, unit: str) -> tuple[str, ...]:
         return (figure, f"{theirs:,.4g}{unit}", f"{ours:,.4g}{unit}", f"{theirs / ours:.3g}" if ours else "-")
 
-    sizes, imports = results["size"], results["import_seconds"]
-    rows = [
-        row("installed", sizes["anomalib"]["mb"], sizes["blemish"]["mb"], " MB"),
-        row("import", imports["anomalib.models"], imports["blemish"], " s"),
-    ]
+    sizes = results["size"]
+    rows = [row("installed", sizes["anomalib"]["mb"], sizes["blemish"]["mb"], " MB")]
     for entry in results["detectors"]:
         name, theirs, ours = entry["detector"], entry["anomalib"], entry["blemish"]
         rows.append(row(f"{name}: fit", theirs["fit_seconds"], ours["fit_seconds"], " s"))

@@ -20,10 +20,11 @@ EXIT_REJECT, EXIT_USER, EXIT_FAULT = 1, 2, 3
 app = typer.Typer(
     name="blemish",
     help="Learns what good parts look like from good images only, then finds what is wrong with the next part.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
     learn.demo,
@@ -52,11 +53,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def callback(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
-    """Finds what is wrong with parts, having seen good ones only."""
+    """Learns what good parts look like from good images only, then finds what is wrong with the next part."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:

@@ -100,12 +100,12 @@ def parse_settings(texts: list[str] | None) -> dict[str, str]:
 def with_ray_address(arguments: Sequence[str]) -> list[str]:
     """The command line with `auto` after each `--ray` that no address follows: a value that may be left out.
 
-    >>> with_ray_address(["compare", "data", "--ray", "--seeds", "3"])
-    ['compare', 'data', '--ray', 'auto', '--seeds', '3']
+    >>> with_ray_address(["compare", "data", "--ray", "--seeds", "3"]), with_ray_address([])
+    (['compare', 'data', '--ray', 'auto', '--seeds', '3'], [])
     """
     complete = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for place, argument in enumerate(arguments):
         complete.append(argument)
-        if argument == "--ray" and following.startswith("-"):
+        if argument == "--ray" and (place + 1 == len(arguments) or arguments[place + 1].startswith("-")):
             complete.append("auto")
     return complete

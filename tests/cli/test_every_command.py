@@ -173,3 +173,11 @@ def test_all_commands_of_the_contract_are_there() -> None:
     wanted = "demo train evaluate inspect calibrate compare info detectors backbones"
     assert {(word,) for word in wanted.split()} <= set(COMMANDS)
     assert {("data", "check"), ("data", "list"), ("data", "fetch")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [(), ("-h",), ("--help",)], ids=["bare", "-h", "--help"])
+def test_the_bare_command_and_both_help_options_show_the_commands(words: tuple[str, ...]) -> None:
+    code = "from blemish.cli.main import main; main()"
+    finished = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "inspect" in finished.stdout
