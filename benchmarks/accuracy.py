@@ -33,14 +33,13 @@ import numpy as np
 from numpy.typing import NDArray
 from record import RESULTS, commit, origin, write_record
 
-from blemish.calibration.calibrate import suspects
-from blemish.data.decode import read_image, read_mask
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
-from blemish.data.sequence import ResizedImages, read_image_sizes
-from blemish.data.solar import open_solar_cells
-from blemish.data.split import block_folds
-from blemish.data.synthetic import make_defect
+from blemish.datasets.demo import open_solar_cells
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.sequence import ResizedImages, read_image_sizes
+from blemish.datasets.split import block_folds
+from blemish.decisions.thresholds import suspects
+from blemish.images.decode import read_image, read_mask
+from blemish.images.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics
 from blemish.metrics.ranking import auroc
@@ -48,8 +47,9 @@ from blemish.registry import DEFAULT_BACKBONE, load_detector
 from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import DEFECTIVE, Fit, Image, ImageItem, silent
+from blemish.synthesis.painted import make_defect
 from blemish.weights import find_backbone
-from blemish.workflow.settings import make_settings
+from blemish.workflow.detector_settings import make_settings
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ PACKAGES = ("blemish", "onnxruntime", "numpy", "opencv-python-headless")
 def measure(data: Path, preset: str) -> dict[str, Any]:
     """One row: train, save, load, evaluate."""
     import blemish
-    from blemish.data.decode import read_image
-    from blemish.data.index import open_dataset
-    from blemish.data.resize import resize_image
+    from blemish.datasets.index import open_dataset
+    from blemish.images.decode import read_image
+    from blemish.images.resize import resize_image
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -21,12 +21,12 @@ import cv2
 import numpy as np
 from record import origin, write_record
 
-from blemish.calibration.conditions import good_conditions, measure_conditions
-from blemish.calibration.drift import DriftMonitor
-from blemish.data.decode import read_image
-from blemish.data.index import open_dataset
-from blemish.data.resize import resize_image
+from blemish.datasets.index import open_dataset
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.schema import Image
+from blemish.watching.conditions import good_conditions, measure_conditions
+from blemish.watching.drift import DriftMonitor
 
 NUM_ORDERS = 10
 

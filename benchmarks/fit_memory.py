@@ -24,9 +24,9 @@ import numpy as np
 from record import RESULTS, origin, write_record
 
 import blemish
-from blemish.data.decode import read_image
-from blemish.data.index import open_dataset
-from blemish.data.resize import resize_image
+from blemish.datasets.index import open_dataset
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 
 HW = (256, 256)
 DETECTORS = ("patchcore", "padim")

@@ -44,9 +44,9 @@ SPOTS = ((0.2, 0.3), (0.55, 0.8), (0.9, 0.12))
 def measure_folder(bundle: Path, data: Path, engine: str) -> dict[str, Any]:
     """Images per second by both ways, with and without files written."""
     import blemish
-    from blemish.data.decode import read_image
-    from blemish.data.index import open_dataset
-    from blemish.workflow.inspect import VerdictFolder
+    from blemish.datasets.index import open_dataset
+    from blemish.images.decode import read_image
+    from blemish.line.stream import VerdictFolder
 
     paths = [item.path for item in open_dataset(data).test]
     model = blemish.load(bundle, engine=engine)
@@ -84,10 +84,10 @@ def measure_folder(bundle: Path, data: Path, engine: str) -> dict[str, Any]:
 def measure_image(bundle: Path, image: Path, engine: str) -> dict[str, Any]:
     """Time and memory of one large image."""
     import blemish
-    from blemish.data.decode import read_image
-    from blemish.inspection.tiles import TileGrid
-    from blemish.outputs.overlay import draw_overlay, map_scale, write_png
-    from blemish.workflow.memory import peak_memory_mb
+    from blemish.images.decode import read_image
+    from blemish.inspection.overlay import draw_overlay, map_scale, write_png
+    from blemish.inspection.predict import TileGrid
+    from blemish.runtime.peak_memory import peak_memory_mb
 
     model = blemish.load(bundle, engine=engine)
     inspector = model.inspector
@@ -191,7 +191,7 @@ def main() -> None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         print(json.dumps(run_part(arguments.part, arguments.folder, arguments.data, arguments.engine)))
         return
-    from blemish.data.index import open_dataset
+    from blemish.datasets.index import open_dataset
 
     index = open_dataset(arguments.data)
     record: dict[str, Any] = {

@@ -25,9 +25,9 @@ import numpy as np
 from record import origin, write_record
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.decode import read_image
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import resize_image
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import Inspector
 from blemish.learned.run import TrainingRun, training_run
 from blemish.metrics.reconstruction import mse

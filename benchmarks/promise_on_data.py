@@ -27,16 +27,16 @@ from typing import Any
 from record import origin, write_record
 from scipy import stats
 
-from blemish.calibration.calibrate import recalibrate
-from blemish.calibration.conditions import measure_conditions
-from blemish.calibration.drift import DriftMonitor
-from blemish.calibration.settings import CalibrationSettings
-from blemish.data.decode import read_image
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import resize_image
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.decisions.thresholds import recalibrate
+from blemish.decisions.wishes import CalibrationSettings
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import Inspector
 from blemish.metrics.intervals import clopper_pearson
 from blemish.schema import DEFECTIVE, GOOD, Calibration, ImageItem
+from blemish.watching.conditions import measure_conditions
+from blemish.watching.drift import DriftMonitor
 from blemish.workflow.train import train
 
 WANTED = (0.05, 0.01)

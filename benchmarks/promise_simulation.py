@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from record import origin, write_record
 
-from blemish.calibration.promise import make_promise
-from blemish.data.split import block_folds, holdout_split
+from blemish.datasets.split import block_folds, holdout_split
+from blemish.decisions.promise import make_promise
 
 DIMENSIONS = 8
 NUM_FOLDS = 5

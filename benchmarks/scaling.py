@@ -32,13 +32,13 @@ from typing import Any
 from record import RESULTS, origin, write_record
 
 import blemish
+from blemish.cluster.archive import inspect_archive
 from blemish.cluster.connect import RAY_SETTINGS, connected
-from blemish.cluster.inspect import inspect_archive
 from blemish.cluster.place import open_place
-from blemish.data.index import open_dataset
+from blemish.datasets.index import open_dataset
+from blemish.line.stream import inspect_files
 from blemish.model import Model
 from blemish.runtime.pipeline import usable_cores
-from blemish.workflow.inspect import inspect_files
 
 ROUNDS = 3
 FOLDER_IMAGES = 500

@@ -38,25 +38,25 @@ import onnx
 from record import RESULTS, origin, write_record
 
 import blemish
-from blemish.data.decode import read_image
-from blemish.data.index import open_dataset
-from blemish.data.resize import resize_image
-from blemish.data.synthetic import make_defect
+from blemish.datasets.index import open_dataset
 from blemish.detectors.features import deepest_layers
 from blemish.errors import EngineError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input, scale_pixels
 from blemish.graph.quantized import find_roundable, round_graph
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import judge_prediction
 from blemish.metrics.ranking import auroc
 from blemish.registry import load_detector
 from blemish.runtime.engines import available_engines, open_runner
 from blemish.runtime.session import Session
 from blemish.schema import Image, silent
+from blemish.synthesis.painted import make_defect
 from blemish.weights import find_backbone
 from blemish.workflow.bench import bench
+from blemish.workflow.detector_settings import make_settings
 from blemish.workflow.quantize import RANGE_IMAGES, quantize, sturdy_part, watch_values
-from blemish.workflow.settings import make_settings
 
 HW = (256, 256)
 BANKS = (1000, 2000, 5000, 10000)

@@ -40,19 +40,19 @@ from record import RESULTS, origin, write_record
 from speed import installed_mb
 
 import blemish
-from blemish.data.decode import read_image
-from blemish.data.index import open_dataset
-from blemish.data.resize import resize_image
-from blemish.data.sequence import ResizedImages
+from blemish.datasets.index import open_dataset
+from blemish.datasets.sequence import ResizedImages
 from blemish.graph.read import AddStep, ClipStep, ConvStep, read_convolutions
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import Inspector
 from blemish.metrics.ranking import auroc
 from blemish.registry import load_detector
 from blemish.runtime.engines import available_engines
+from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.schema import Image, silent
 from blemish.weights import find_backbone
-from blemish.workflow.memory import peak_memory_mb
-from blemish.workflow.settings import make_settings
+from blemish.workflow.detector_settings import make_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 ANOMALIB = "anomalib[openvino]==2.7.0"

@@ -18,7 +18,7 @@ from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
 
 if TYPE_CHECKING:
-    from blemish.data.index import DatasetIndex
+    from blemish.datasets.index import DatasetIndex
     from blemish.inspection.inspector import Inspector
     from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import DataSource, Size
@@ -46,7 +46,7 @@ class Model:
         One for several images gives each image one thread: together they use the cores best.
         """
         from blemish.inspection.inspector import Inspector
-        from blemish.workflow.engines import resolve_engine
+        from blemish.workflow.engine_choice import resolve_engine
 
         is_tiled = self.bundle.manifest.tiling is not None
         threads = 1 if num_images > 1 and not is_tiled else self.threads
@@ -70,7 +70,7 @@ class Model:
         All cores work, few images are in memory at a time. With `output`, verdicts and overlays go into that folder;
         what could not be written there is raised as OutputError when all verdicts were given.
         """
-        from blemish.workflow.inspect import VerdictFolder, collect_images, inspect_files
+        from blemish.line.stream import VerdictFolder, collect_images, inspect_files
 
         named = [places] if isinstance(places, (str, Path)) else places
         folder = None if output is None else Path(output)
@@ -100,7 +100,7 @@ class Model:
 
         evaluation = evaluate(self.inspector, data, map_hw=map_hw, progress=progress)
         if report is not None:
-            from blemish.outputs.report import write_report
+            from blemish.reports.report import write_report
             from blemish.workflow.augmented import augmented_samples
 
             write_report(evaluation, Path(report), self.calibration, augmented=augmented_samples(self.bundle))
@@ -140,7 +140,7 @@ def train(
     (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the
     images.
     """
-    from blemish.calibration.settings import CalibrationSettings
+    from blemish.decisions.wishes import CalibrationSettings
     from blemish.workflow.train import train as train_bundle
 
     return Model(

@@ -22,10 +22,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 EVERYONE = {"schema", "errors", "files"}
 """What each part may import besides its own files."""
-BELOW = {
-    *("data", "graph", "metrics", "runtime", "bundle", "registry", "weights"),
-    *("calibration", "detectors", "learned", "inspection", "outputs"),
-}
+FOUNDATION = {"images", "datasets", "synthesis", "graph", "runtime", "bundle", "metrics", "registry", "weights"}
+METHODS = {"detectors", "learned", "decisions", "watching"}
+BELOW = {*FOUNDATION, *METHODS, "inspection", "line"}
 """Everything under the recipes."""
 MAY_IMPORT: dict[str, set[str]] = {
     "schema": set(),
@@ -33,34 +32,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
     "registry": set(),
     "weights": set(),
-    "data": set(),
+    "images": set(),
+    "datasets": {"images"},
+    "synthesis": set(),
     "graph": set(),
     "metrics": set(),
     "runtime": set(),
     "bundle": set(),
-    "calibration": {"metrics.intervals"},
     "detectors": {"graph", "runtime"},
-    "learned": {"detectors.base", "graph", "data.augment", "data.synthetic"},
-    "inspection": {"data.decode", "data.resize", "bundle", "runtime", "calibration"},
-    "outputs": {"metrics"},
+    "learned": {"detectors.base", "graph", "synthesis"},
+    "decisions": {"metrics.intervals"},
+    "watching": {"decisions", "metrics.intervals"},
+    "inspection": {"images", "bundle", "runtime", "decisions", "watching"},
+    "line": {"images", "runtime", "inspection", "watching"},
     "workflow": {*BELOW},
-    "cluster": {*BELOW, "workflow"},
-    "model": {"bundle", "calibration", "data", "inspection", "outputs", "registry", "runtime.engines", "workflow"},
-    "cli": {
-        "bundle",
-        "cluster",
-        "model",
-        "workflow",
-        "inspection",
-        "outputs",
-        "registry",
-        "weights",
-        "data",
-        "calibration",
-        "metrics",
-    },
+    "reports": {"metrics", "inspection"},
+    "study": {*BELOW, "workflow", "reports"},
+    "cluster": {*BELOW, "workflow", "study"},
+    "model": {*BELOW, "workflow", "reports"},
+    "cli": {*BELOW, "workflow", "reports", "study", "cluster", "model"},
     "samples": set(),
-    "station": {"model", "workflow", "inspection", "outputs", "registry"},
+    "station": {"model", "workflow", "inspection", "line", "reports", "registry"},
     "testing": {*BELOW, "model", "workflow"},
 }
 """Part -> the parts, or single modules, that it may import; nobody imports cli, station or testing."""
@@ -74,14 +66,26 @@ THIRD_PARTY: dict[str, set[str]] = {
     "lightning": {"learned"},
     "safetensors": {"learned"},
     "timm": {"learned"},
-    "cv2": {"data", "inspection", "outputs", "workflow", "testing", "samples"},
-    "matplotlib": {"outputs"},
-    "jinja2": {"outputs"},
+    "cv2": {
+        "images",
+        "datasets",
+        "synthesis",
+        "decisions",
+        "watching",
+        "inspection",
+        "reports",
+        "workflow",
+        "study",
+        "testing",
+        "samples",
+    },
+    "matplotlib": {"inspection"},
+    "jinja2": {"reports"},
     "ray": {"cluster", "learned/ray_workers.py"},
     "pyarrow": {"cluster"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "pydantic": {"bundle", "data", "detectors", "learned", "workflow"},
+    "pydantic": {"bundle", "datasets", "synthesis", "detectors", "learned", "watching", "workflow"},
     "pydantic_core": {"learned"},
 }
 """Package -> the parts or files that may import it; "*" is every one. What is not listed may be imported nowhere."""
@@ -89,7 +93,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 NEEDS_EXTRA = {
     "runtime/openvino_runner.py": "openvino",
     "learned/ray_workers.py": "ray",
-    "cluster/inspect.py": "pyarrow",
+    "cluster/archive.py": "pyarrow",
     "cluster/table.py": "pyarrow",
     "cluster/pieces.py": "pyarrow",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import blemish
-from blemish.outputs.overlay import draw_overlay, map_scale, write_png
+from blemish.inspection.overlay import draw_overlay, map_scale, write_png
 from blemish.testing.tiny import make_tiny_product
 
 HW = (256, 256)

@@ -17,7 +17,7 @@ import onnxruntime
 import skimage.data
 from numpy.typing import NDArray
 
-from blemish.data.resize import resize_image
+from blemish.images.resize import resize_image
 from blemish.schema import Backbone
 from blemish.weights import find_backbone
 

@@ -26,13 +26,13 @@ def inspect_on_ray(
     """The number of images by decision; prints them."""
     from blemish import model
     from blemish.cluster.connect import connected, need_packages
-    from blemish.workflow.engines import resolve_engine
+    from blemish.workflow.engine_choice import resolve_engine
 
     if output is None:
         raise SettingsError("with --ray give a folder for the table of verdicts: -o verdicts/")
     made = model.load(bundle, engine=engine)
     need_packages()
-    from blemish.cluster.inspect import inspect_archive
+    from blemish.cluster.archive import inspect_archive
     from blemish.cluster.place import open_place
 
     places, target = [open_place(source) for source in sources], open_place(output)

@@ -13,7 +13,7 @@ from blemish.cli.options import BackboneName, Json
 from blemish.registry import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
-    from blemish.data.index import DatasetIndex
+    from blemish.datasets.index import DatasetIndex
     from blemish.workflow.suspicious import RankedImage
 
 app = typer.Typer(help="Look at data sets before training.", no_args_is_help=True, rich_markup_mode=None)
@@ -32,8 +32,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Tell what is wrong with a data set; exit status 2 where training on it would be meaningless."""
-    from blemish.data.check import blocks_training, check_dataset
-    from blemish.data.index import list_categories, open_dataset
+    from blemish.datasets.check import blocks_training, check_dataset
+    from blemish.datasets.index import list_categories, open_dataset
     from blemish.workflow.suspicious import rank_good_images
 
     rankings = []
@@ -102,7 +102,7 @@ def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None
 @app.command("list")
 def list_(folder: Folder, json: Json = False) -> None:
     """List the data sets in a folder with their layout and counts."""
-    from blemish.data.index import list_categories, open_dataset
+    from blemish.datasets.index import list_categories, open_dataset
     from blemish.errors import DataError
     from blemish.schema import DEFECTIVE, GOOD
 
@@ -147,7 +147,7 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Download the official archive of a data set, check it and unpack it."""
-    from blemish.data.fetch import fetch as fetch_dataset
+    from blemish.datasets.fetch import fetch as fetch_dataset
 
     with progress_bars() as progress:
         fetched = fetch_dataset(

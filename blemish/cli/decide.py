@@ -48,11 +48,11 @@ def calibrate(
 ) -> None:
     """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
     from blemish import model
-    from blemish.calibration.explain import explain
-    from blemish.calibration.settings import CalibrationSettings
+    from blemish.decisions.explain import explain
+    from blemish.decisions.wishes import CalibrationSettings
+    from blemish.line.stream import collect_images
     from blemish.schema import Costs
     from blemish.workflow.calibrate import calibrate_bundle, product_facts, restore_bundle
-    from blemish.workflow.inspect import collect_images
 
     present = model.load(bundle).bundle
     if history:

@@ -16,7 +16,7 @@ from blemish.schema import Backbone, Layer
 def info(bundle: BundleFile, json: Json = False) -> None:
     """Show what a bundle holds and what it promises."""
     from blemish import model
-    from blemish.calibration.promise import assumption_sentence, promise_sentence
+    from blemish.decisions.promise import assumption_sentence, promise_sentence
 
     made = model.load(bundle).bundle
     manifest, calibration = made.manifest, made.calibration
@@ -53,7 +53,7 @@ def info(bundle: BundleFile, json: Json = False) -> None:
 def detectors(json: Json = False) -> None:
     """List the detectors with their settings, paper and needs."""
     from blemish.registry import detector_names, load_detector
-    from blemish.workflow.settings import describe_presets, describe_settings
+    from blemish.workflow.detector_settings import describe_presets, describe_settings
 
     rows: list[dict[str, Any]] = []
     for name in detector_names():

@@ -129,10 +129,10 @@ def inspect(
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
-    from blemish.calibration.lot import judge_lot, lot_sentence
-    from blemish.outputs.sinks import verdict_json
-    from blemish.workflow.inspect import VerdictFolder, collect_images, inspect_files
-    from blemish.workflow.watch import Watch
+    from blemish.decisions.lot import judge_lot, lot_sentence
+    from blemish.line.sinks import verdict_json
+    from blemish.line.stream import VerdictFolder, collect_images, inspect_files
+    from blemish.watching.watch import Watch
 
     if ray is not None:
         from blemish.cli.archive import inspect_on_ray

@@ -82,8 +82,8 @@ def train(
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
     from blemish import model
-    from blemish.calibration.explain import explain
-    from blemish.calibration.promise import promise_sentence
+    from blemish.decisions.explain import explain
+    from blemish.decisions.promise import promise_sentence
     from blemish.workflow.calibrate import product_facts
     from blemish.workflow.timing import parts_sentence
     from blemish.workflow.training import training_context
@@ -178,8 +178,8 @@ def demo(
 ) -> None:
     """Run the main job on real images of solar cells (needs the extra `demo`)."""
     from blemish import model
-    from blemish.calibration.promise import promise_sentence
-    from blemish.data.solar import open_solar_cells
+    from blemish.datasets.demo import open_solar_cells
+    from blemish.decisions.promise import promise_sentence
 
     index = open_solar_cells()
     with progress_bars() as progress:

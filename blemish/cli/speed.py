@@ -30,8 +30,8 @@ def verify(
 ) -> None:
     """Compare the engines of this machine on one bundle: largest differences, changed verdicts, speed."""
     from blemish import model
-    from blemish.workflow.engines import check_engines
-    from blemish.workflow.inspect import collect_images
+    from blemish.line.stream import collect_images
+    from blemish.workflow.engine_choice import check_engines
     from blemish.workflow.verify import TOLERANCE, check_images
     from blemish.workflow.verify import verify as verify_engines
 
@@ -83,10 +83,10 @@ def bench(
 ) -> None:
     """Measure a bundle on this machine, by engine: cold start, latency, throughput, memory."""
     from blemish import model
+    from blemish.line.stream import collect_images
     from blemish.workflow.bench import bench as bench_engines
     from blemish.workflow.bench import write_check_images
-    from blemish.workflow.engines import check_engines
-    from blemish.workflow.inspect import collect_images
+    from blemish.workflow.engine_choice import check_engines
 
     wanted = check_engines(engines)
     made = model.load(bundle).bundle
@@ -127,7 +127,7 @@ def quantize(
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
     from blemish import model
-    from blemish.workflow.inspect import collect_images
+    from blemish.line.stream import collect_images
     from blemish.workflow.quantize import quantize as quantize_bundle
 
     with progress_bars() as progress:

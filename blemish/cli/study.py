@@ -36,9 +36,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""
-    from blemish.outputs.study import write_data_pages, write_study
-    from blemish.workflow.compare import describe_data, make_study, plan_study, run_study
-    from blemish.workflow.executor import Executor, LocalExecutor
+    from blemish.study.executor import Executor, LocalExecutor
+    from blemish.study.pages import write_data_pages, write_study
+    from blemish.study.run import describe_data, make_study, plan_study, run_study
 
     tasks = plan_study(
         data,

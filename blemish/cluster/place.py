@@ -11,9 +11,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from blemish.data.decode import IMAGE_SUFFIXES, MAX_FILE_BYTES
 from blemish.errors import DataError, ImageError, OutputError, SettingsError
 from blemish.files import make_folder, write_file
+from blemish.images.decode import IMAGE_SUFFIXES, MAX_FILE_BYTES
 
 READ_WAITS = (1.0, 4.0)
 """Seconds before an object store that failed is asked again."""

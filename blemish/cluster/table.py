@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from blemish.outputs.sinks import verdict_json
+from blemish.line.sinks import verdict_json
 from blemish.schema import Verdict
 
 REGION = pa.struct(

@@ -10,20 +10,20 @@ from typing import Any
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
-from blemish.calibration.conditions import measure_conditions
-from blemish.calibration.judge import judge
-from blemish.data.decode import as_image, read_image
-from blemish.data.resize import RESIZE_RULE, resize_image
+from blemish.decisions.judge import judge
+from blemish.decisions.reduction import reduce_map
+from blemish.decisions.rules import apply_rules
+from blemish.decisions.zones import check_zone, zone_mask
 from blemish.errors import BundleError
-from blemish.inspection.reduction import reduce_map
+from blemish.images.decode import as_image, read_image
+from blemish.images.resize import RESIZE_RULE, resize_image
+from blemish.inspection.predict import predict_image
 from blemish.inspection.regions import find_regions
-from blemish.inspection.rules import apply_rules
-from blemish.inspection.tiles import predict_image
-from blemish.inspection.zones import check_zone, zone_mask
 from blemish.runtime.engines import DEFAULT_ENGINE
 from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import open_session
 from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
+from blemish.watching.conditions import measure_conditions
 
 
 class Inspector:

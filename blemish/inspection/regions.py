@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.inspection.zones import zone_mask
+from blemish.decisions.zones import zone_mask
 from blemish.schema import AnomalyMap, Calibration, Mask, Region, RegionSettings
 
 Box = tuple[int, int, int, int]

@@ -19,8 +19,6 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from blemish.data.augment import Augmentation, augment
-from blemish.data.synthetic import make_defect
 from blemish.detectors.base import DetectorInfo
 from blemish.errors import DataError, SettingsError
 from blemish.graph.grid import cell_grid
@@ -31,6 +29,8 @@ from blemish.learned.reading import MapReader, OneGraph, raw_maps
 from blemish.learned.resnet import load_resnet
 from blemish.learned.training import Batch, Learner, Sample, Samples, TrainingSettings, train
 from blemish.schema import Backbone, Fit, Image, Mask, Progress, Reduction
+from blemish.synthesis.augment import Augmentation, augment
+from blemish.synthesis.painted import make_defect
 
 Network = Literal["cnn", "resnet18", "resnet50", "efficientnet-lite0"]
 
@@ -153,7 +153,7 @@ def fit_with_defects(
 
     `defects` are of the size of `images`; `masks` has one mask per defect, or None where it isn't known which part of
     the image is defective (no masks at all: None). `folds` index the good images only. Judge the result by defects
-    that are not among these (`blemish.data.labelled.split_defects`).
+    that are not among these (`blemish.datasets.labelled.split_defects`).
     """
     height, width = images[0].shape[:2]
     if min(height, width) < MIN_SIDE:

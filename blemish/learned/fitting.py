@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from blemish.data.augment import Augmentation, augment
 from blemish.graph.grid import cell_grid
 from blemish.learned.export import export_graph
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
 from blemish.learned.training import Learner, Prepare, Sample, Samples, TrainingSettings, train
 from blemish.schema import Fit, HeldOut, Image, Progress, Reduction
+from blemish.synthesis.augment import Augmentation, augment
 
 BATCH = 8
 

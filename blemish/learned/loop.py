@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from blemish.data.synthetic import make_defect
 from blemish.errors import EngineError, TrainingError
 from blemish.learned.checkpoint import (
     BEST,
@@ -41,6 +40,7 @@ from blemish.learned.checkpoint import (
 from blemish.learned.run import TrainingRun, resolve_device, resolve_precision
 from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, mean_of, pixels_of
 from blemish.schema import Progress, silent
+from blemish.synthesis.painted import make_defect
 
 NUM_SEPARATION = 16
 """How many held-out good images show the separation ratio in each epoch."""

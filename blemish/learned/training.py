@@ -25,10 +25,10 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor, nn
 
-from blemish.data.augment import Augmentation, Declared
 from blemish.errors import DataError, SettingsError
 from blemish.learned.run import TrainingRun, current_run
 from blemish.schema import Image, Mask, Progress, silent
+from blemish.synthesis.augment import Augmentation, Declared
 
 
 @settings_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -19,8 +19,6 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blemish.data.augment import augment
-from blemish.data.synthetic import make_defect
 from blemish.detectors.base import DetectorInfo
 from blemish.learned.backbone import load_frozen
 from blemish.learned.fitting import fit_reconstruction
@@ -28,6 +26,8 @@ from blemish.learned.layers import doubling, halving, pixels_from
 from blemish.learned.losses import ReconstructionLoss, error_map
 from blemish.learned.training import Batch, Learner, Sample, TrainingSettings, check_stride
 from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.synthesis.augment import augment
+from blemish.synthesis.painted import make_defect
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -14,7 +14,7 @@ from blemish.errors import EngineError, SettingsError
 DEFAULT_ENGINE = "onnxruntime"
 """The engine that comes with the package; detectors are fitted and calibrated with it."""
 AUTO = "auto"
-"""Stands where an engine may be named: the fastest one with equal verdicts (see `blemish.workflow.engines`)."""
+"""Stands where an engine may be named: the fastest one with equal verdicts (see `blemish.workflow.engine_choice`)."""
 
 
 class Runner(Protocol):

@@ -29,17 +29,17 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from blemish.bundle.scan import find_external_data
-from blemish.data.index import DatasetIndex
+from blemish.datasets.index import DatasetIndex
+from blemish.decisions.reduction import reduce_map
 from blemish.detectors.base import DetectorInfo
 from blemish.errors import BlemishError, DataError, SettingsError
-from blemish.inspection.reduction import reduce_map
 from blemish.model import load, train
 from blemish.registry import load_detector
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.schema import Backbone, Fit, Image, ImageItem, Prediction, Progress, silent
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_product, write_png
-from blemish.workflow.settings import describe_settings, make_settings, settings_json
+from blemish.workflow.detector_settings import describe_settings, make_settings, settings_json
 
 MAX_FIT_SECONDS = 60.0
 MAX_BUNDLE_BYTES = 12_000_000

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.augment import NONE, augment, augmentation_samples, parse_augmentation
 from blemish.schema import Image
+from blemish.synthesis.augment import NONE, augment, augmentation_samples, parse_augmentation
 
 NUM_MORE = 2
 """Images shown under all changes together, after the first."""

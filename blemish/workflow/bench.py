@@ -19,14 +19,14 @@ import numpy as np
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
-from blemish.data.decode import read_image
 from blemish.errors import EngineError, EngineWarning
 from blemish.files import write_file
+from blemish.images.decode import read_image
 from blemish.inspection.inspector import Inspector
+from blemish.line.stream import inspect_files
 from blemish.runtime.engines import available_engines
+from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.schema import Progress, silent
-from blemish.workflow.inspect import inspect_files
-from blemish.workflow.memory import peak_memory_mb
 from blemish.workflow.verify import check_images
 
 COLD_STARTS = 3

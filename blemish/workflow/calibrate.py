@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
-from blemish.calibration.calibrate import calibrate, recalibrate
-from blemish.calibration.conditions import good_conditions, measure_picture
-from blemish.calibration.history import restore_calibration
-from blemish.calibration.rules import parse_rules
-from blemish.calibration.settings import CalibrationSettings
-from blemish.data.decode import read_mask
-from blemish.data.index import hash_files
-from blemish.data.sequence import ImageFiles, ResizedImages
+from blemish.datasets.index import hash_files
+from blemish.datasets.sequence import ImageFiles, ResizedImages
+from blemish.decisions.history import restore_calibration
+from blemish.decisions.reduction import reduce_map
+from blemish.decisions.rule_text import parse_rules
+from blemish.decisions.thresholds import calibrate, recalibrate
+from blemish.decisions.wishes import CalibrationSettings
+from blemish.decisions.zones import zone_from_mask, zone_mask
 from blemish.errors import CalibrationError
-from blemish.inspection.reduction import reduce_map
-from blemish.inspection.tiles import predict_image
-from blemish.inspection.zones import zone_from_mask, zone_mask
+from blemish.images.decode import read_mask
+from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Tiling, Zone, silent
+from blemish.watching.conditions import good_conditions, measure_picture
 
 HASH_DIGITS = 16
 """Hex digits of an image file's SHA-256 that a bundle keeps."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.decode import read_mask
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.labelled import split_defects
-from blemish.data.resize import resize_mask
-from blemish.data.sequence import ResizedImages
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.labelled import split_defects
+from blemish.datasets.sequence import ResizedImages
 from blemish.detectors.base import Detector, FitFunction
 from blemish.errors import DataError, SettingsError
+from blemish.images.decode import read_mask
+from blemish.images.resize import resize_mask
 from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress
 
 JUDGING_SHARE = 0.5

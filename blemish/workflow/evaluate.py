@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
-from blemish.calibration.explain import explain
-from blemish.data.decode import read_image, read_image_hw, read_mask
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.maps import find_maps, read_map
-from blemish.data.resize import resize_image, resize_map, resize_mask
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.maps import find_maps, read_map
+from blemish.decisions.explain import explain
 from blemish.errors import DataError
+from blemish.images.decode import read_image, read_image_hw, read_mask
+from blemish.images.resize import resize_image, resize_map, resize_mask
 from blemish.inspection.inspector import Inspector
+from blemish.inspection.overlay import shrink_picture
 from blemish.inspection.region_match import RegionMatch, match_regions
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
 from blemish.metrics.intervals import median_interval
 from blemish.metrics.reconstruction import mse
-from blemish.outputs.overlay import shrink_picture
 from blemish.schema import (
     DEFECTIVE,
     GOOD,

@@ -19,7 +19,7 @@ from blemish.bundle.bundle import CALIBRATION, Bundle
 from blemish.errors import EngineError
 from blemish.files import write_file
 from blemish.inspection.inspector import judge_prediction
-from blemish.inspection.tiles import predict_image
+from blemish.inspection.predict import predict_image
 from blemish.runtime.engines import DEFAULT_ENGINE, what_lacks
 from blemish.runtime.session import Session
 from blemish.schema import Image, Verdict

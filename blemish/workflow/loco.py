@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.decode import read_mask_parts
-from blemish.data.index import DatasetIndex
-from blemish.data.resize import resize_map
+from blemish.datasets.index import DatasetIndex
+from blemish.images.decode import read_mask_parts
+from blemish.images.resize import resize_map
 from blemish.metrics.spro import auspro, read_defects_config
 from blemish.schema import AnomalyMap, ImageItem
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.synthetic import make_defect
 from blemish.errors import DataError, EngineError
 from blemish.graph.quantized import Roundable, find_roundable, round_graph, see, with_outputs
 from blemish.graph.rounding import Seen
@@ -18,6 +17,7 @@ from blemish.runtime.engines import available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.schema import Image, Progress, silent
+from blemish.synthesis.painted import make_defect
 from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images, time_session
 
 RANGE_IMAGES = 32

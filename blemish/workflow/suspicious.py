@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blemish.calibration.calibrate import suspects
-from blemish.data.resize import choose_input_hw
-from blemish.data.sequence import ResizedImages, read_image_sizes
-from blemish.data.split import NUM_FOLDS, block_folds
+from blemish.datasets.sequence import ResizedImages, read_image_sizes
+from blemish.datasets.split import NUM_FOLDS, block_folds
+from blemish.decisions.thresholds import suspects
 from blemish.errors import DataError, SettingsError
+from blemish.images.resize import choose_input_hw
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.schema import ImageItem, Progress, silent
 from blemish.weights import find_backbone

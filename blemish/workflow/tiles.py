@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.sequence import ImageFiles
-from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
+from blemish.datasets.sequence import ImageFiles
+from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.detectors.base import DetectorInfo, FitFunction
 from blemish.errors import DataError, SettingsError
-from blemish.inspection.tiles import TileGrid
+from blemish.inspection.predict import TileGrid
 from blemish.schema import Backbone, Fit, Image, Progress, Tiling, Zone, silent
 from blemish.workflow.calibrate import GoodScores, score_images
 

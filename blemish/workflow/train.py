@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
-from blemish.calibration.calibrate import suspects
-from blemish.calibration.settings import CalibrationSettings
-from blemish.data.decode import as_image
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.resize import RESIZE_RULE, choose_input_hw, size_within
-from blemish.data.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
-from blemish.data.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
+from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
+from blemish.decisions.thresholds import suspects
+from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import Detector, DetectorInfo, FitFunction, Preset
 from blemish.errors import DataError, ImageError, SettingsError
+from blemish.images.decode import as_image
+from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
+from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress, Tiling, Zone, silent
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import (
@@ -39,8 +40,7 @@ from blemish.workflow.calibrate import (
     short_hashes,
 )
 from blemish.workflow.defects import fit_with, labelled_defects
-from blemish.workflow.memory import peak_memory_mb
-from blemish.workflow.settings import find_preset, make_settings, settings_json
+from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
 from blemish.workflow.tiles import fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
 

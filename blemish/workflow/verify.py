@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.decode import read_image
-from blemish.data.resize import resize_image
-from blemish.data.synthetic import make_defect
 from blemish.errors import BundleError, EngineError
+from blemish.images.decode import read_image
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import judge_prediction
-from blemish.inspection.tiles import TileGrid
+from blemish.inspection.predict import TileGrid
 from blemish.runtime.engines import DEFAULT_ENGINE, engine_names
 from blemish.runtime.session import Session
 from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
+from blemish.synthesis.painted import make_defect
 
 MAX_IMAGES = 200
 """Images looked at where a folder holds more: every so-many-th of them."""

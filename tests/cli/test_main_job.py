@@ -171,7 +171,7 @@ def test_costs_choose_the_threshold(run, bundle_file: Path, product_folder: Path
 def test_saved_maps_are_judged(run, product_folder: Path, tmp_path: Path, product: TinyProduct) -> None:
     import numpy as np
 
-    from blemish.data.index import open_dataset
+    from blemish.datasets.index import open_dataset
 
     index = open_dataset(product_folder)
     for item in index.test:

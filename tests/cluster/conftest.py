@@ -40,7 +40,7 @@ real_import = builtins.__import__
 
 def import_deadly(*arguments, **options):
     found = real_import(*arguments, **options)
-    module = sys.modules.get("blemish.data.decode")
+    module = sys.modules.get("blemish.images.decode")
     decode = getattr(module, "decode_image", None)
     if decode is not None and not hasattr(module, "is_deadly"):
         def decode_image(data, name):

@@ -21,8 +21,8 @@ import pyarrow.dataset
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.write import write_bundle
+from blemish.cluster.archive import ArchiveOutcome, inspect_archive
 from blemish.cluster.connect import connected
-from blemish.cluster.inspect import ArchiveOutcome, inspect_archive
 from blemish.cluster.pieces import PIECE_IMAGES
 from blemish.cluster.place import open_place
 from blemish.cluster.table import REGION, SCHEMA

@@ -14,8 +14,8 @@ pytest.importorskip("ray")
 from blemish.cluster.connect import Node, connected
 from blemish.cluster.executor import Needs, RayExecutor
 from blemish.errors import DataError, EngineError, SettingsError
-from blemish.workflow.compare import plan_study, run_study
-from blemish.workflow.executor import LocalExecutor
+from blemish.study.executor import LocalExecutor
+from blemish.study.run import plan_study, run_study
 
 SMALL = Needs(num_cpus=1, memory_mb=100)
 

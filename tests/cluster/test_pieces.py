@@ -18,7 +18,7 @@ from pyarrow import fs
 from blemish.bundle.bundle import Bundle
 from blemish.cluster import inspect as archive
 from blemish.cluster import pieces
-from blemish.cluster.inspect import judge_piece
+from blemish.cluster.archive import judge_piece
 from blemish.cluster.pieces import Piece, part_name, plan_pieces
 from blemish.cluster.place import Place, open_place, write_bytes
 from blemish.cluster.table import error_row, table_bytes

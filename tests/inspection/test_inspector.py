@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from blemish.bundle.bundle import Bundle
+from blemish.decisions.zones import zone_from_mask, zone_from_polygons
 from blemish.errors import BundleError, CalibrationError, ImageError
 from blemish.inspection.inspector import Inspector
-from blemish.inspection.zones import zone_from_mask, zone_from_polygons
 from blemish.schema import Calibration, Image, Prediction, Reduction, RegionSettings, Rule
 from blemish.testing.tiny import FakeSession, TinyProduct, brightness, write_png
 

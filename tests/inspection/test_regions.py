@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from skimage.filters import apply_hysteresis_threshold, gaussian
 from skimage.measure import label, regionprops
 
-from blemish.calibration.calibrate import calibrate
+from blemish.decisions.thresholds import calibrate
 from blemish.inspection.regions import find_regions
 from blemish.schema import AnomalyMap, Calibration, Zone
 

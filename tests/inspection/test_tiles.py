@@ -18,8 +18,8 @@ from blemish.errors import BundleError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
-from blemish.inspection import tiles
-from blemish.inspection.tiles import Axis, TileGrid, predict_image
+from blemish.inspection import predict as tiles
+from blemish.inspection.predict import Axis, TileGrid, predict_image
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.schema import Backbone, Image, Prediction, Reduction, Tiling

@@ -14,7 +14,6 @@ safetensors = pytest.importorskip("safetensors.torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from blemish.data.augment import NONE, Augmentation, augment  # noqa: E402
 from blemish.errors import DataError, SettingsError  # noqa: E402
 from blemish.graph.grid import cell_grid  # noqa: E402
 from blemish.learned import classifier  # noqa: E402
@@ -31,6 +30,7 @@ from blemish.learned.pyramid import resnet_encoder, small_encoder  # noqa: E402
 from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.resnet import ResNet, load_resnet  # noqa: E402
 from blemish.schema import Backbone, Fit, silent  # noqa: E402
+from blemish.synthesis.augment import NONE, Augmentation, augment  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 
 CNN = {"network": "cnn", "width": 16, "batch_size": 8, "learning_rate": 3e-3}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blemish.data.synthetic import DEFECT_KINDS
+from blemish.synthesis.painted import DEFECT_KINDS
 
 pytest.importorskip("torch")
 

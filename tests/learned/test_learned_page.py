@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from blemish.data.augment import Augmentation
 from blemish.learned import cae, ganomaly, unet_ae, vae
 from blemish.learned.reading import NEGLIGIBLE, PRIOR_IMAGES
 from blemish.learned.run import TrainingRun
 from blemish.learned.training import TrainingSettings
+from blemish.synthesis.augment import Augmentation
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "learned.md").read_text(encoding="utf-8")
 

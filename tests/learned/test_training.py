@@ -21,7 +21,6 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from blemish.data.augment import NONE  # noqa: E402
 from blemish.errors import DataError, EngineError, SettingsError, TrainingError  # noqa: E402
 from blemish.learned import cae, checkpoint  # noqa: E402
 from blemish.learned.fitting import prepare_augmented  # noqa: E402
@@ -38,6 +37,7 @@ from blemish.learned.training import (  # noqa: E402
     train,
 )
 from blemish.schema import Image, Progress, silent  # noqa: E402
+from blemish.synthesis.augment import NONE  # noqa: E402
 
 SHARING = torch.multiprocessing.get_sharing_strategy()
 PLAIN = functools.partial(prepare_augmented, NONE)

@@ -9,8 +9,8 @@ import pytest
 
 from blemish.bundle.bundle import Bundle
 from blemish.errors import ImageError
+from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.workflow.bench import bench, measure_cold_start, write_check_images
-from blemish.workflow.memory import peak_memory_mb
 
 
 @pytest.fixture(scope="module")

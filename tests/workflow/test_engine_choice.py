@@ -16,7 +16,7 @@ from blemish.runtime.engines import ENGINES, Engine
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.testing.tiny import TinyProduct
 from blemish.workflow import engines as choice
-from blemish.workflow.engines import cache_folder, choose_engine, fastest, resolve_engine
+from blemish.workflow.engine_choice import cache_folder, choose_engine, fastest, resolve_engine
 from blemish.workflow.verify import EngineCheck
 
 TWIN = "openvino"

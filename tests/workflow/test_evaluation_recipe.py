@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from blemish.data.decode import read_image, read_mask
-from blemish.data.index import open_dataset
-from blemish.data.resize import resize_map
+from blemish.datasets.index import open_dataset
 from blemish.errors import DataError
+from blemish.images.decode import read_image, read_mask
+from blemish.images.resize import resize_map
 from blemish.model import Model, train
 from blemish.schema import Evaluation
 from blemish.testing.tiny import TinyProduct, write_png

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from blemish.bundle.bundle import Bundle
-from blemish.data.resize import resize_image
 from blemish.errors import EngineError
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import Inspector
 from blemish.runtime.engines import what_lacks
 from blemish.runtime.onnx_runner import GraphRunner

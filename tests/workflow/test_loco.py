@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from blemish.data.index import open_dataset
+from blemish.datasets.index import open_dataset
 from blemish.workflow.evaluate import evaluate_maps
 
 

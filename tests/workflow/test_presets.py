@@ -12,7 +12,7 @@ from blemish.errors import SettingsError
 from blemish.model import Model
 from blemish.registry import load_detector
 from blemish.testing.tiny import TinyProduct
-from blemish.workflow.settings import describe_presets, make_settings
+from blemish.workflow.detector_settings import describe_presets, make_settings
 
 INFO = load_detector("patchcore").INFO
 

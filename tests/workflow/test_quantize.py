@@ -17,12 +17,12 @@ from blemish.bundle.write import write_bundle
 from blemish.detectors.bank import MOST_STEPS
 from blemish.errors import DataError, EngineError
 from blemish.graph.quantized import Roundable, find_roundable, round_graph
+from blemish.line.stream import collect_images
 from blemish.model import train
 from blemish.runtime.session import Session
 from blemish.schema import silent
 from blemish.testing.tiny import TINY_HW, TinyProduct
 from blemish.workflow import quantize as recipe
-from blemish.workflow.inspect import collect_images
 from blemish.workflow.quantize import Quantized, quantize, sturdy_part, watch_values
 from blemish.workflow.verify import compare, judge_images
 

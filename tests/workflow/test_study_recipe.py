@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from blemish.errors import DataError, EngineError, SettingsError
-from blemish.outputs.study import write_data_pages
-from blemish.workflow.compare import StudyTask, describe_data, make_study, plan_study, run_study
-from blemish.workflow.executor import LocalExecutor
+from blemish.study.executor import LocalExecutor
+from blemish.study.pages import write_data_pages
+from blemish.study.run import StudyTask, describe_data, make_study, plan_study, run_study
 
 HERE = LocalExecutor(1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blemish.data.index import open_dataset
+from blemish.datasets.index import open_dataset
 from blemish.errors import DataError, SettingsError
 from blemish.testing.tiny import make_tiny_product, write_png
 from blemish.workflow.suspicious import RankedImage, rank_good_images

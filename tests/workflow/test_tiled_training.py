@@ -15,12 +15,12 @@ import pytest
 
 import blemish
 from blemish.bundle.read import read_bundle
-from blemish.data import split
-from blemish.data.split import block_folds
+from blemish.datasets import split
+from blemish.datasets.split import block_folds
+from blemish.decisions.zones import zone_from_polygons
 from blemish.errors import BundleError, DataError, SettingsError
 from blemish.inspection.inspector import Inspector
-from blemish.inspection.tiles import TileGrid, predict_image
-from blemish.inspection.zones import zone_from_polygons
+from blemish.inspection.predict import TileGrid, predict_image
 from blemish.model import Model
 from blemish.registry import load_detector
 from blemish.runtime.session import Session
@@ -138,7 +138,7 @@ def test_a_split_keeps_whole_images_out(train: Train, good: list[Image]) -> None
 def test_calibrating_and_evaluating_cut_alike(
     tiled: Model, good: list[Image], scratched: Image, tmp_path: Path
 ) -> None:
-    from blemish.calibration.settings import CalibrationSettings
+    from blemish.decisions.wishes import CalibrationSettings
     from blemish.workflow.calibrate import calibrate_bundle
 
     new = [write_png(tmp_path / "new" / f"{number}.png", image) for number, image in enumerate(strips(4, seed=7))]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import blemish
-from blemish.data.index import DatasetIndex, open_dataset
-from blemish.data.split import block_folds
+from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.split import block_folds
 from blemish.detectors import features
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.model import Model

@@ -13,13 +13,13 @@ import pytest
 from blemish.bundle.bundle import Bundle
 from blemish.errors import BundleError, EngineError
 from blemish.inspection.inspector import judge_prediction
+from blemish.line.stream import collect_images
 from blemish.runtime import engines
 from blemish.runtime.engines import ENGINES, Engine, available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.schema import Prediction, Reduction, Tiling, Verdict, Zone, ZoneMask
 from blemish.testing.tiny import TinyProduct, write_png
-from blemish.workflow.inspect import collect_images
 from blemish.workflow.verify import TOLERANCE, EngineCheck, check_images, compare, judge_images, random_images, verify
 
 

@@ -1,0 +1,133 @@
+"""Images of one size, read from their files when they are asked for."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, overload
+
+from numpy.typing import NDArray
+
+from blemish.errors import ImageError
+from blemish.images.decode import read_image, read_image_hw
+from blemish.images.resize import resize_image
+from blemish.schema import Image, Progress, silent
+
+CACHE_BYTES = 256 * 2**20
+"""Memory that a `ResizedImages` keeps decoded images in; 1,300 images of 256 x 256 pixels fit."""
+
+_NUM_THREADS = min(4, os.cpu_count() or 1)
+
+
+class ResizedImages(Sequence[Image]):
+    """The images of files (or arrays) resized to one (height, width), each decoded when it is first asked for.
+
+    Decoded images stay in memory up to `cache_bytes` and cannot be written to. Going through all of them decodes ahead
+    in threads. An unreadable file raises `ImageError` when its turn comes: see `find_unreadable`.
+    """
+
+    def __init__(self, sources: Sequence[Path | Image], hw: tuple[int, int], cache_bytes: int = CACHE_BYTES) -> None:
+        self.hw = hw
+        self._sources = tuple(sources)
+        self._places = tuple(range(len(self._sources)))
+        self._cache: dict[int, Image] = {}
+        self._max_cached = cache_bytes // (hw[0] * hw[1] * 3)
+
+    def subset(self, places: Sequence[int] | NDArray[Any]) -> ResizedImages:
+        """Some of the images, in the given order; what is decoded is shared with this sequence."""
+        part = copy.copy(self)
+        part._places = tuple(self._places[int(place)] for place in places)
+        return part
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> ResizedImages: ...
+    def __getitem__(self, index: int | slice) -> Image | ResizedImages:
+        if isinstance(index, slice):
+            return self.subset(range(len(self))[index])
+        place = self._places[index]
+        image = self._cache.get(place)
+        return self._read(place) if image is None else image
+
+    def __iter__(self) -> Iterator[Image]:
+        if all(place in self._cache for place in self._places):
+            yield from (self[index] for index in range(len(self)))
+            return
+        with ThreadPoolExecutor(_NUM_THREADS) as pool:
+            ahead: deque[Future[Image]] = deque()
+            try:
+                for index in range(len(self)):
+                    ahead.append(pool.submit(self.__getitem__, index))
+                    if len(ahead) > 2 * _NUM_THREADS:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _read(self, place: int) -> Image:
+        source = self._sources[place]
+        image = resize_image(read_image(source) if isinstance(source, Path) else source, self.hw)
+        image = image[:]  # a view: an array given by the user stays writable
+        image.flags.writeable = False
+        if len(self._cache) < self._max_cached:
+            self._cache[place] = image
+        return image
+
+
+class ImageFiles(Sequence[Image]):
+    """The images of files (or arrays) at their own size, each read when it is asked for and not kept."""
+
+    def __init__(self, sources: Sequence[Path | Image]) -> None:
+        self._sources = tuple(sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def subset(self, places: Sequence[int] | NDArray[Any]) -> ImageFiles:
+        """Some of the images, in the given order."""
+        return ImageFiles([self._sources[int(place)] for place in places])
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index: int | slice) -> Image | ImageFiles:
+        if isinstance(index, slice):
+            return ImageFiles(self._sources[index])
+        source = self._sources[index]
+        return read_image(source) if isinstance(source, Path) else source
+
+
+def find_unreadable(paths: Sequence[Path], progress: Progress = silent) -> tuple[tuple[Path, str], ...]:
+    """The files that `read_image` refuses, each with the reason; every file is decoded to the end."""
+    found: list[tuple[Path, str]] = []
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for done, (path, reason) in enumerate(zip(paths, pool.map(_find_fault, paths), strict=True), start=1):
+            if reason:
+                found.append((path, reason))
+            progress("checking images", done, len(paths))
+    return tuple(found)
+
+
+def _find_fault(path: Path) -> str:
+    try:
+        read_image(path)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+def read_image_sizes(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    """Height and width of each image, from the headers alone."""
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return tuple(pool.map(read_image_hw, paths))

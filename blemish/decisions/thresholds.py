@@ -1,0 +1,164 @@
+"""Scores of good images -> thresholds with promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from blemish.decisions.cost import cost_curve
+from blemish.decisions.promise import make_promise, percent, promise_of
+from blemish.decisions.rule_text import check_rules
+from blemish.decisions.wishes import CalibrationSettings
+from blemish.errors import CalibrationError, SettingsError
+from blemish.schema import Calibration, Condition, RegionSettings, Rule, Zone
+
+
+def calibrate(
+    good_scores: ArrayLike,
+    good_map_maxima: ArrayLike,
+    *,
+    graph_sha256: str,
+    method: Literal["split", "cross"],
+    settings: CalibrationSettings | None = None,
+    mm_per_px: float | None = None,
+    rules: Sequence[Rule] = (),
+    zone: Zone | None = None,
+    conditions: Sequence[Condition] = (),
+    defective_scores: ArrayLike | None = None,
+) -> Calibration:
+    """A calibration from good images that the scoring model did not see.
+
+    `good_map_maxima` is the largest value of each image's anomaly map; with a zone, both arrays are taken inside it.
+    Image and pixel threshold are order statistics of the same rank, so that the wanted rate holds for each. Where the
+    images are too few for the wanted rate, the thresholds are the largest good values. `defective_scores` are used for
+    nothing but the choice by costs.
+    """
+    settings = settings or CalibrationSettings()
+    if mm_per_px is not None and not 0 < mm_per_px < math.inf:
+        raise SettingsError(f"mm_per_px is larger than 0, for example 0.05, not {mm_per_px:g}")
+    check_rules(rules, mm_per_px)
+    scores = _checked("scores", good_scores)
+    maxima = _checked("map maxima", good_map_maxima)
+    num_good = len(scores)
+    if num_good != len(maxima):
+        raise CalibrationError(f"{num_good} good scores but {len(maxima)} map maxima; give one per image of each")
+    if scores[0] == scores[-1]:
+        raise CalibrationError(
+            f"all {num_good} good images score {scores[0]:g}, so no threshold can be set; "
+            "look for copies of one image among them, or use another detector"
+        )
+    curve = None
+    if settings.costs is None:
+        promise = make_promise(num_good, settings.false_reject, settings.confidence)
+        image_threshold = _over_which(scores, promise.num_over)
+    else:
+        curve = cost_curve(
+            scores,
+            settings.costs,
+            defective_scores=defective_scores,
+            assumed_shift=settings.assumed_shift,
+            confidence=settings.confidence,
+        )
+        image_threshold = curve.best_threshold
+        num_over = int((scores > image_threshold).sum())
+        promise = promise_of(
+            num_good, num_over, settings.false_reject, settings.confidence, num_candidates=num_good + 1
+        )
+    if settings.strict and not promise.is_kept:
+        raise CalibrationError(
+            f"{promise.num_good} good images support a false reject rate of {percent(promise.rate)} at "
+            f"{percent(promise.confidence)} confidence, not {percent(promise.wanted_rate)}, which needs "
+            f"{promise.num_needed:,} images; add images or ask for a higher rate"
+        )
+    review_promise = None
+    review_threshold = None
+    if settings.review_rate is not None:
+        review_promise = make_promise(num_good, settings.review_rate, settings.confidence)
+        review_threshold = min(image_threshold, _over_which(scores, review_promise.num_over))
+    pixel_threshold = _over_which(maxima, promise.num_over)
+    return Calibration(
+        graph_sha256=graph_sha256,
+        method=method,
+        good_scores=tuple(scores.tolist()),
+        good_map_maxima=tuple(maxima.tolist()),
+        image_threshold=image_threshold,
+        pixel_threshold=pixel_threshold,
+        promise=promise,
+        regions=RegionSettings(grow_threshold=min(pixel_threshold, float(np.median(maxima)))),
+        display_spread=_display_spread(scores, image_threshold),
+        review_threshold=review_threshold,
+        review_promise=review_promise,
+        mm_per_px=mm_per_px,
+        rules=tuple(rules),
+        zone=zone,
+        cost_curve=curve,
+        conditions=tuple(conditions),
+    )
+
+
+def recalibrate(
+    calibration: Calibration, settings: CalibrationSettings, *, defective_scores: ArrayLike | None = None
+) -> Calibration:
+    """The same good images under other wishes: new thresholds, with zone, rules, scale and regions kept."""
+    new = calibrate(
+        calibration.good_scores,
+        calibration.good_map_maxima,
+        graph_sha256=calibration.graph_sha256,
+        method=calibration.method,
+        settings=settings,
+        mm_per_px=calibration.mm_per_px,
+        rules=calibration.rules,
+        zone=calibration.zone,
+        conditions=calibration.conditions,
+        defective_scores=defective_scores,
+    )
+    regions = dataclasses.replace(calibration.regions, grow_threshold=new.regions.grow_threshold)
+    return dataclasses.replace(new, regions=regions)
+
+
+def suspects(good_scores: ArrayLike) -> list[int]:
+    """Indices of good images that score far above the rest, the highest first.
+
+    A defective part among the good images lifts the thresholds and lets defects escape, so these deserve a look. Far is
+    more than three quartile ranges above the upper quartile (Tukey's outer fence).
+    """
+    scores = np.asarray(good_scores, dtype=np.float64).ravel()
+    lower, upper = np.quantile(scores, (0.25, 0.75))
+    far = np.flatnonzero(scores > upper + 3 * (upper - lower))
+    return [int(index) for index in far[np.argsort(-scores[far], kind="stable")]]
+
+
+def check_graph(calibration: Calibration, graph_sha256: str) -> None:
+    """Raises where a calibration belongs to another graph."""
+    if calibration.graph_sha256 != graph_sha256:
+        raise CalibrationError(
+            f"the calibration belongs to graph {calibration.graph_sha256[:12]}, but this is graph {graph_sha256[:12]}; "
+            "calibrate this graph with its own good images"
+        )
+
+
+def _checked(what: str, values: ArrayLike) -> NDArray[np.float64]:
+    """The values sorted, at least two, all finite."""
+    array = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    if len(array) < 2:
+        raise CalibrationError(
+            f"{len(array)} good {what}; a calibration needs at least 2 good images, and 20 or more to be of use"
+        )
+    if not np.isfinite(array).all():
+        raise CalibrationError(f"{int((~np.isfinite(array)).sum())} of {len(array)} good {what} are not finite numbers")
+    return array
+
+
+def _over_which(values: NDArray[np.float64], num_over: int) -> float:
+    """The threshold that leaves at most `num_over` of the sorted values over it."""
+    return float(values[max(0, len(values) - 1 - num_over)])
+
+
+def _display_spread(scores: NDArray[np.float64], threshold: float) -> float:
+    spread = threshold - float(np.median(scores))
+    return spread if spread > 0 else float(scores[-1] - scores[0])

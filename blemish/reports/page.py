@@ -1,0 +1,35 @@
+"""Pages that are complete in themselves: one HTML file with its style, script and pictures inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from blemish.reports import words
+
+
+def render(template: str, **context: Any) -> str:
+    """The page of a template in `outputs/templates`, all text in it escaped."""
+    return environment().get_template(template).render(**context)
+
+
+def environment() -> Environment:
+    """How templates are read: escaped by default, a missing name is an error, numbers through `words`."""
+    made = Environment(
+        loader=PackageLoader("blemish.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "rate": words.rate,
+        "metric": words.metric,
+        "score": words.score,
+        "pvalue": words.p_value,
+        "plural": words.plural,
+        "plain": words.plain,
+        "tick_share": lambda power: f"{100 * 10.0**power:g} %",
+    }
+    return made

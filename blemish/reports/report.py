@@ -1,0 +1,270 @@
+"""Evaluation -> one self-contained page, and the same as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blemish.files import write_file
+from blemish.inspection.overlay import map_scale
+from blemish.reports import words
+from blemish.reports.decision import (
+    PromiseCheck,
+    check_badge,
+    check_promise,
+    check_words,
+    decision_section,
+    threshold_of,
+)
+from blemish.reports.gallery import frame_of, groups_of, photo_uri
+from blemish.reports.page import render
+from blemish.reports.separation import curves_section, defects_section, measures_note, measures_section
+from blemish.reports.training import training_of
+from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult
+
+MAX_ROWS = 2000
+"""The most images listed on the page; the JSON beside it lists all."""
+
+
+AUGMENTED_SIDE = 224
+
+
+def write_report(
+    evaluation: Evaluation,
+    folder: Path,
+    calibration: Calibration | None = None,
+    *,
+    augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+) -> Path:
+    """The page `index.html`, written into `folder` with `evaluation.json` beside it.
+
+    The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
+    shows what the threshold promises and whether the test images bear it out. `augmented` has rows of named images:
+    a training image, then augmented forms of it.
+    """
+    folder = Path(folder)
+    page = report_page(evaluation, calibration, augmented=augmented)
+    content = json.dumps(evaluation_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
+    write_file(folder / "evaluation.json", content.encode("utf-8"))
+    return write_file(folder / "index.html", page.encode("utf-8"))
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as plain JSON values: metrics flat at the top, then `model`, `data` and one result per image."""
+    found = {
+        **evaluation.metrics,
+        "model": evaluation.model,
+        "data": evaluation.data,
+        "results": [asdict(result) for result in evaluation.results],
+    }
+    return {name: json_value(value) for name, value in found.items()}
+
+
+def report_page(
+    evaluation: Evaluation,
+    calibration: Calibration | None = None,
+    *,
+    augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+) -> str:
+    """The report as HTML text; see `write_report`."""
+    metrics, results = evaluation.metrics, evaluation.results
+    threshold = threshold_of(evaluation, calibration)
+    check = check_promise(calibration, results) if calibration is not None else None
+    shown = sorted(results, key=lambda result: -result.score)[:MAX_ROWS]
+    return render(
+        "report.html",
+        page={
+            "title": evaluation.data.get("name") or "Evaluation",
+            "lead": _lead(results),
+            "facts": _facts(evaluation),
+            "version": metadata.version("blemish"),
+            "written": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        },
+        headlines=_headlines(metrics, results),
+        promise={
+            "sentences": list(evaluation.model.get("promise", ())),
+            "check": check,
+            "badge": check_badge(check) if check else "",
+            "test_words": check_words(check) if check else "",
+        },
+        notes=_notes(evaluation, check),
+        decision=None if threshold is None else decision_section(evaluation, calibration, threshold),
+        curves=curves_section(metrics, results),
+        measures=measures_section(metrics),
+        measures_note=measures_note(metrics, results),
+        defects=defects_section(metrics, results, threshold),
+        has_review=any(result.decision == "review" for result in results),
+        frame=frame_of(evaluation.pictures),
+        groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
+        training=training_of(evaluation.model.get("facts") or {}),
+        augmented=[[(name, photo_uri(image, AUGMENTED_SIDE)) for name, image in row] for row in augmented],
+        method=_method(evaluation, calibration),
+        images=shown,
+        images_title=(
+            f"{words.plural(len(results), 'image')}, highest score first"
+            if len(shown) == len(results)
+            else f"The {len(shown):,} highest scores of {len(results):,} images"
+        ),
+    )
+
+
+def json_value(value: Any) -> Any:
+    """A value as plain JSON: no NumPy types, None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): json_value(entry) for name, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return json_value(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [json_value(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return json_value(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    """What happened to defective and to good parts, a sentence each: its beginning, the outcome, its end."""
+    defective = [result.decision for result in results if result.label == DEFECTIVE]
+    good = [result.decision for result in results if result.label == GOOD]
+    escaped, rejected = defective.count("accept"), good.count("reject")
+    found = [
+        (defective, "defective part", escaped, f"{escaped:,} escaped" if escaped else "none escaped"),
+        (good, "good part", rejected, f"{rejected:,} {_were(rejected)} rejected" if rejected else "none was rejected"),
+    ]
+    return [
+        {
+            "start": f"Of {words.plural(len(decisions), noun)},",
+            "outcome": outcome,
+            "is_bad": num_wrong > 0,
+            "end": f"{_review_words(decisions.count('review'))}.",
+        }
+        for decisions, noun, num_wrong, outcome in found
+        if decisions
+    ]
+
+
+def _review_words(count: int) -> str:
+    return f" and {count:,} {_were(count)} put up for review" if count else ""
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    model = evaluation.model
+    hw = model.get("input_hw")
+    facts = [
+        ("Detector", model.get("detector")),
+        ("Backbone", model.get("backbone")),
+        ("Input", f"{hw[1]} × {hw[0]} px" if hw else None),
+        ("Bundle", model.get("bundle_id")),
+        ("Trained", str(model.get("created") or "")[:10]),
+    ]
+    return [(name, str(value)) for name, value in facts if value]
+
+
+def _headlines(metrics: Mapping[str, Any], results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    intervals = metrics.get("intervals", {})
+    num_good = sum(result.label == GOOD for result in results)
+    num_defective = len(results) - num_good
+    both = f"{num_good:,} good, {num_defective:,} defective"
+
+    def of(name: str, key: str, count: str, *, as_rate: bool = False) -> dict[str, Any]:
+        limits = intervals.get(key)
+        shown = words.rate if as_rate else words.metric
+        under = [words.interval(limits, as_rate=as_rate)] if limits else []
+        return {"name": name, "value": shown(metrics.get(key)), "unit": "", "under": [*under, count]}
+
+    return [
+        of("Escape rate", "escape_rate", words.plural(num_defective, "defective image"), as_rate=True),
+        of("False reject rate", "false_reject_rate", words.plural(num_good, "good image"), as_rate=True),
+        of("Balanced accuracy", "balanced_accuracy", both, as_rate=True),
+        of("Image AUROC", "image_auroc", both),
+        of("AUPRO 0.30", "aupro_30", _pixel_images(metrics)),
+        {
+            "name": "Time per image",
+            "value": words.milliseconds(metrics.get("milliseconds")),
+            "unit": "ms" if metrics.get("milliseconds") is not None else "",
+            "under": [f"median of {words.plural(len(results), 'image')}"],
+        },
+    ]
+
+
+def _pixel_images(metrics: Mapping[str, Any]) -> str:
+    count = metrics.get("num_pixel_images")
+    return "no masks to judge pixels by" if not count else f"pixels of {words.plural(count, 'image')}"
+
+
+def _notes(evaluation: Evaluation, check: PromiseCheck | None) -> list[str]:
+    notes = [str(note) for note in evaluation.data.get("notes", ())]
+    if check is not None and check.outcome == "broken":
+        notes.insert(0, "The false reject promise was not kept on these images; see above.")
+    bounds = evaluation.metrics.get("pixel_error_bounds", {})
+    if any(bounds.values()):
+        widest = max(bounds.values())
+        notes.append(f"Pixel-level metrics come from fine histograms; they are exact to {widest:.1e}.")
+    return notes
+
+
+def _scale(evaluation: Evaluation, calibration: Calibration | None) -> tuple[float, float]:
+    """The scale of map colors: the calibration's, else from the maps of the good parts that are shown."""
+    if calibration is not None:
+        return map_scale(calibration)
+    shown = [picture for picture in evaluation.pictures if picture.item.is_good] or list(evaluation.pictures)
+    if not shown:
+        return 0.0, 1.0
+    values = [picture.verdict.anomaly_map for picture in shown]
+    return float(np.median([np.median(value) for value in values])), float(np.max([np.max(value) for value in values]))
+
+
+def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dict[str, Any]]:
+    model, data = evaluation.model, evaluation.data
+    hw = model.get("input_hw")
+    bundle: list[tuple[str, Any]] = [
+        ("Detector", model.get("detector")),
+        ("Backbone", model.get("backbone")),
+        ("Input size", f"{hw[1]} × {hw[0]} px" if hw else None),
+        ("Settings", model.get("settings")),
+        ("Seed", model.get("seed")),
+        ("Good images fitted on", model.get("num_fit")),
+        ("Fit time", f"{model['fit_seconds']:.1f} s" if model.get("fit_seconds") is not None else None),
+        ("Time by part", model.get("seconds_by_part")),
+        ("Bundle", model.get("bundle_id")),
+        ("Made", model.get("created")),
+        ("Versions", model.get("versions")),
+    ]
+    tested: list[tuple[str, Any]] = [
+        ("Data set", data.get("name")),
+        ("Layout", data.get("layout")),
+        ("Good test images", data.get("num_good")),
+        ("Defective test images", data.get("num_defective")),
+        ("Defective without mask", data.get("num_without_mask")),
+        ("Fingerprint", data.get("fingerprint")),
+    ]
+    boxes = [("What was judged", bundle), ("What it was tested on", tested)]
+    if calibration is not None:
+        promise = calibration.promise
+        limits: list[tuple[str, Any]] = [
+            ("Method", calibration.method),
+            ("Good scores", len(calibration.good_scores)),
+            ("Image threshold", calibration.image_threshold),
+            ("Review threshold", calibration.review_threshold),
+            ("Pixel threshold", calibration.pixel_threshold),
+            ("Wanted false reject rate", words.promised(promise.wanted_rate)),
+            ("Promised", f"{words.promised(promise.rate)} with {words.promised(promise.confidence)} confidence"),
+            ("Scale", f"{calibration.mm_per_px:g} mm per pixel" if calibration.mm_per_px else None),
+            ("Set", " ".join(part for part in (calibration.created, calibration.by, calibration.reason) if part)),
+        ]
+        boxes.append(("How the thresholds were set", limits))
+    told = [(name, [(fact, words.plain(value)) for fact, value in pairs]) for name, pairs in boxes]
+    return [{"name": name, "pairs": [pair for pair in pairs if pair[1] != "–"]} for name, pairs in told]

@@ -1,0 +1,56 @@
+"""The frozen dataclasses that pass between stages; plain values, validated where they are made."""
+
+from __future__ import annotations
+
+from blemish.schema.calibration import (
+    Calibration,
+    Condition,
+    CostCurve,
+    Costs,
+    Polygon,
+    Promise,
+    RegionSettings,
+    Rule,
+    Zone,
+    ZoneMask,
+)
+from blemish.schema.evaluation import Evaluation, ImageResult, Picture
+from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Progress, Reduction, Tiling, silent
+from blemish.schema.images import DEFECTIVE, GOOD, AnomalyMap, Image, ImageItem, Mask, Split
+from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verdict
+
+__all__ = [
+    "DEFECTIVE",
+    "GOOD",
+    "AnomalyMap",
+    "Backbone",
+    "Calibration",
+    "Condition",
+    "CostCurve",
+    "Costs",
+    "Decision",
+    "Evaluation",
+    "Fit",
+    "HeldOut",
+    "Image",
+    "ImageItem",
+    "ImageResult",
+    "Judgement",
+    "Layer",
+    "Mask",
+    "Picture",
+    "Polygon",
+    "Prediction",
+    "Progress",
+    "Promise",
+    "Reduction",
+    "Region",
+    "RegionSettings",
+    "Rule",
+    "Split",
+    "Tiling",
+    "Verdict",
+    "Zone",
+    "ZoneMask",
+    "silent",
+]

@@ -1,0 +1,111 @@
+"""What a detector is given and what it gives back: backbone, progress, graph, facts, held-out results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Progress(Protocol):
+    """How long work reports itself: called with the work's name, the steps done and the steps in all."""
+
+    def __call__(self, task: str, done: int, total: int) -> None: ...
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """A `Progress` that says nothing."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named output of a backbone: its number of channels and its stride in input pixels.
+
+    `offset` is how far, in input pixels, positions look right of and below the middle of their stride x stride cell;
+    0 for patch grids, measured for networks with asymmetric padding.
+    """
+
+    name: str
+    channels: int
+    stride: int
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network on disk and how its pixels are scaled: `(pixel - mean) / std`, pixels 0 to 255.
+
+    The ONNX graph takes float32 `[batch, 3, height, width]` named `input_name` and gives one output per layer,
+    float32 `[batch, channels, ceil(height / stride), ceil(width / stride)]`, named as the layer.
+    """
+
+    name: str
+    path: Path
+    layers: tuple[Layer, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sha256: str
+    licence: str
+    source: str
+    input_name: str = "input"
+
+    def layer(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores and maps of good images, each given by a model that did not see that image.
+
+    `anomaly_scores` float32 (n,), `anomaly_maps` float32 (n, height, width), in the order of the fit images.
+    """
+
+    anomaly_scores: NDArray[np.float32]
+    anomaly_maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How a graph makes its anomaly score from its anomaly map.
+
+    `max`: the largest value; `top_mean`: the mean of the `count` largest; `features`: from features, not the map.
+    """
+
+    kind: Literal["max", "top_mean", "features"] = "max"
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How large images are cut: squares of `tile_px` pixels of the image, each resized to the input size, a square too.
+
+    Neighbors share `overlap_px` pixels of the input. What is learned, and what the graph sees, are tiles; a score, a
+    threshold and a map are those of the whole image.
+    """
+
+    tile_px: int
+    overlap_px: int
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.tile_px <= 8192:
+            raise ValueError(f"tiles of {self.tile_px} pixels; they have 64 to 8192 a side")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted detector: one ONNX graph (serialized), facts of the fit, held-out results if folds were asked for.
+
+    `facts` is JSON-like and ends up in the bundle's manifest (for example `num_bank_entries`).
+    """
+
+    graph: bytes
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    reduction: Reduction = Reduction()
+    held_out: HeldOut | None = None
