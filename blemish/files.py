@@ -1,12 +1,28 @@
-"""Files that are either whole or not there: written beside, then renamed."""
+"""Files that are either whole or not there: written beside, then renamed; and the hash of what is in them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from blemish.errors import OutputError
+
+_BLOCK_BYTES = 1 << 20
+
+
+def hash_file(path: Path, kind: str = "sha256", *, at: Callable[[int], None] = lambda num_bytes: None) -> str:
+    """The hash of a file in hex digits; `at` is told how many bytes are done. Raises OSError."""
+    digest = hashlib.new(kind, usedforsecurity=False)
+    done = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            done += len(block)
+            at(done)
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path) -> Path:

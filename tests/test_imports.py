@@ -22,7 +22,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 EVERYONE = {"schema", "errors", "files"}
 """What each part may import besides its own files."""
-FOUNDATION = {"images", "datasets", "synthesis", "graph", "runtime", "bundle", "metrics", "registry", "weights"}
+FOUNDATION = {
+    "images",
+    "datasets",
+    "synthesis",
+    "graph",
+    "runtime",
+    "bundle",
+    "metrics",
+    "registry",
+    "folders",
+    "weights",
+}
 METHODS = {"detectors", "learned", "decisions", "watching"}
 BELOW = {*FOUNDATION, *METHODS, "inspection", "line"}
 """Everything under the recipes."""
@@ -31,7 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "registry": set(),
-    "weights": set(),
+    "folders": set(),
+    "weights": {"folders"},
     "images": set(),
     "datasets": {"images"},
     "synthesis": set(),
@@ -85,7 +97,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pyarrow": {"cluster"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "pydantic": {"bundle", "datasets", "synthesis", "detectors", "learned", "watching", "workflow"},
+    "pydantic": {"bundle", "datasets", "synthesis", "detectors", "learned", "watching", "weights", "workflow"},
+    "platformdirs": {"folders"},
     "pydantic_core": {"learned"},
 }
 """Package -> the parts or files that may import it; "*" is every one. What is not listed may be imported nowhere."""

@@ -9,7 +9,6 @@ would not stop somebody who replaced the archive on purpose.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import lzma
 import os
@@ -26,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from blemish.errors import DataError, OutputError, SettingsError
+from blemish.files import hash_file
 from blemish.schema import Progress, silent
 
 _TIMEOUT_SECONDS = 30
@@ -277,20 +277,15 @@ def _start_again(part: Path) -> str:
 
 
 def _check_hash(path: Path, archive: Archive, was_there: bool, progress: Progress) -> None:
-    digest = hashlib.new(archive.hash_kind, usedforsecurity=False)
-    size, done = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            done += len(block)
-            progress(f"checking {archive.name}", done, size)
-    if digest.hexdigest() == archive.hash_value:
+    size = path.stat().st_size
+    found = hash_file(path, archive.hash_kind, at=lambda done: progress(f"checking {archive.name}", done, size))
+    if found == archive.hash_value:
         return
     if not was_there:
         path.unlink()
     remedy = "remove it and" if was_there else "it has been removed:"
     raise DataError(
-        f"{path}: its {archive.hash_kind} is {digest.hexdigest()}, expected {archive.hash_value}; "
+        f"{path}: its {archive.hash_kind} is {found}, expected {archive.hash_value}; "
         f"the file is damaged or another one; {remedy} run the same command again"
     )
 

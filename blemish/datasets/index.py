@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blemish.datasets.layouts import LAYOUTS, Layout, find_images
 from blemish.errors import DataError
+from blemish.files import hash_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
 
 
@@ -127,18 +128,14 @@ def list_categories(root: Path) -> tuple[Path, ...]:
 def hash_files(paths: Sequence[Path]) -> tuple[str, ...]:
     """The sha256 of each file."""
     with ThreadPoolExecutor() as pool:  # hashing and reading both release the interpreter's lock
-        return tuple(pool.map(_hash_file, paths))
+        return tuple(pool.map(_hash, paths))
 
 
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
+def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return hash_file(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return digest.hexdigest()
 
 
 def _recognize(root: Path) -> Layout | None:

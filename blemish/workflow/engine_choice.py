@@ -8,8 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from typing import Any
 from blemish.bundle.bundle import Bundle
 from blemish.errors import OutputError, SettingsError
 from blemish.files import write_file
+from blemish.folders import cache_folder
 from blemish.runtime.engines import AUTO, DEFAULT_ENGINE, available_engines, check_engine, engine_names
 from blemish.schema import Progress, silent
 from blemish.workflow.verify import EngineCheck, check_images, verify
 
-CACHE_VARIABLE = "BLEMISH_CACHE"
 WORTHWHILE = 0.9
 """Another engine than the default is taken where it needs at most this share of the default's time."""
 MAX_CHOICE_BYTES = 100_000
@@ -56,15 +55,16 @@ def choose_engine(bundle: Bundle, *, threads: int = 0, progress: Progress = sile
     engines = available_engines()
     if len(engines) == 1:
         return engines[0]
-    path = cache_folder() / "engines" / f"{_key(bundle, engines, threads)}.json"
-    kept = _read_choice(path, engines)
+    path = _choice_path(f"{_key(bundle, engines, threads)}.json")
+    kept = _read_choice(path, engines) if path else None
     if kept is not None:
         return kept
     rows = verify(bundle, check_images(bundle), engines=engines, threads=threads, progress=progress)
     chosen = fastest(rows)
     record = {"engine": chosen, "bundle_id": bundle.bundle_id, "checks": [asdict(row) for row in rows]}
-    with contextlib.suppress(OutputError):  # a read-only home is no reason to stop judging parts
-        write_file(path, json.dumps(record, indent=1).encode())
+    if path:
+        with contextlib.suppress(OutputError):  # a read-only home is no reason to stop judging parts
+            write_file(path, json.dumps(record, indent=1).encode())
     return chosen
 
 
@@ -76,15 +76,12 @@ def fastest(rows: Sequence[EngineCheck]) -> str:
     return best.engine if best.milliseconds <= WORTHWHILE * default.milliseconds else DEFAULT_ENGINE
 
 
-def cache_folder(environment: Mapping[str, str] = os.environ, system: str = sys.platform) -> Path:
-    """Where choices are kept: `BLEMISH_CACHE`, or the place that the system has for such files."""
-    if environment.get(CACHE_VARIABLE):
-        return Path(environment[CACHE_VARIABLE])
-    if system == "win32":
-        return Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "blemish" / "cache"
-    if system == "darwin":
-        return Path.home() / "Library" / "Caches" / "blemish"
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blemish"
+def _choice_path(name: str) -> Path | None:
+    """Where a choice is kept, None for an account without a home folder."""
+    try:
+        return cache_folder() / "engines" / name
+    except OutputError:
+        return None
 
 
 def _read_choice(path: Path, engines: Sequence[str]) -> str | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from blemish.weights import FOLDER_VARIABLE, backbone_names, find_backbone, read_description
+from blemish.folders import BACKBONES_VARIABLE
+from blemish.weights import backbone_names, find_backbone, read_description
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
 
@@ -18,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(BACKBONES_VARIABLE, str(tmp_path))
     for source in blocks("python"):
         exec(compile(source, "docs/backbones.md", "exec"), {})
     assert backbone_names() == ("efficientnet-lite0", "my-backbone")

@@ -12,8 +12,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from blemish.folders import BACKBONES_VARIABLE
 from blemish.schema import Layer
-from blemish.weights import FOLDER_VARIABLE, add_backbone, find_backbone
+from blemish.weights import add_backbone, find_backbone
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -148,7 +149,7 @@ def test_an_exported_transformer_is_a_backbone(
     exporter: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxscript")
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "user"))
+    monkeypatch.setenv(BACKBONES_VARIABLE, str(tmp_path / "user"))
     torch.manual_seed(0)
     size_hw = (56, 84)
     vit = network(exporter, VisionTransformer(size_hw, (0, 2)), "blocks.0", "blocks.2")
@@ -185,7 +186,7 @@ def test_networks_of_timm_are_added_by_one_command(
 ) -> None:
     pytest.importorskip("timm")
     pytest.importorskip("onnxscript")
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(BACKBONES_VARIABLE, str(tmp_path))
     exporter.main([name, "--layers", *layers, "--size", "160", "--name", "from-timm", "--random"])
     backbone = find_backbone("from-timm")
     assert list(backbone.layers) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blemish.errors import BackboneError, OutputError
+from blemish.folders import BACKBONES_VARIABLE
 from blemish.schema import Layer
 from blemish.weights import (
-    FOLDER_VARIABLE,
     MAX_DESCRIPTION_BYTES,
     add_backbone,
     backbone_names,
     find_backbone,
     list_backbones,
     read_description,
-    user_folder,
 )
 
+FIELDS = (
+    "format",
+    "name",
+    "onnx",
+    "sha256",
+    "input",
+    "mean",
+    "std",
+    "layers",
+    "licence",
+    "source",
+    "channels",
+    "stride",
+)
 LAYERS = (Layer("a", 8, 4), Layer("b", 16, 8, offset=-3.5))
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 
@@ -32,7 +46,7 @@ IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder, empty."""
     folder = tmp_path / "my backbones ä"
-    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(BACKBONES_VARIABLE, str(folder))
     return folder
 
 
@@ -88,18 +102,6 @@ def test_no_folder_of_the_user_is_no_fault() -> None:
     assert [backbone.name for backbone in list_backbones()] == ["efficientnet-lite0"]
 
 
-def test_the_usual_folder_is_below_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(FOLDER_VARIABLE)
-    monkeypatch.setenv("XDG_DATA_HOME", str(Path("data")))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert user_folder() == Path("data") / "blemish" / "backbones"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert user_folder() == Path.home() / "Library" / "Application Support" / "blemish" / "backbones"
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(Path("local")))
-    assert user_folder() == Path("local") / "blemish" / "backbones"
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -137,7 +139,7 @@ def test_a_missing_file_is_named(folder: Path, onnx_file: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "format is 2; this version of blemish reads format 1"),
+        ({"format": 2}, "format is 2; expected 1, the format that this version of blemish reads"),
         ({"format": True}, "format is True"),
         ({"name": "other"}, "must be that of the file: 'tiny'"),
         ({"name": "Tiny Net"}, "lower-case"),
@@ -146,20 +148,27 @@ def test_a_missing_file_is_named(folder: Path, onnx_file: Path) -> None:
         ({"onnx": "C:tiny.onnx"}, "same folder"),
         ({"onnx": ".."}, "same folder"),
         ({"sha256": "abc"}, "64 hexadecimal digits"),
-        ({"mean": [1, 2]}, "three finite numbers"),
-        ({"mean": [1, 2, math.nan]}, "three finite numbers"),
-        ({"std": [1, 0, 1]}, "larger than 0"),
-        ({"std": "1"}, "three finite numbers"),
+        ({"mean": [1, 2]}, "three numbers"),
+        ({"mean": [1, 2, math.nan]}, "mean.2 is nan; expected three numbers"),
+        ({"mean": [1, 2, 10**400]}, "mean.2 is 1000.*000; expected three numbers"),
+        ({"mean": [1, 2, 1e39]}, "three numbers"),
+        ({"std": [1, 0, 1]}, "std.1 is 0; expected three numbers from 1e-6"),
+        ({"std": [1, 1e-320, 1]}, "three numbers from 1e-6"),
+        ({"std": "1"}, "std is '1'; expected three numbers"),
         ({"licence": " "}, "not empty"),
-        ({"licence": None}, "licence missing"),
+        ({"licence": None}, "licence is missing"),
+        ({"licence": "M" * 20_000}, r"licence is 'MM.*\.\.\..*MM'; expected"),
         ({"layers": []}, "at least one layer"),
-        ({"layers": ["a"]}, r"layers\[0\]: expected an object"),
-        ({"layers": [{"name": "a", "channels": 0, "stride": 4}]}, r"layers\[0\]: channels is 0"),
-        ({"layers": [{"name": "a", "channels": 8, "stride": 2.5}]}, r"layers\[0\]: stride is 2.5"),
-        ({"layers": [{"name": "a", "channels": 8}]}, r"layers\[0\]: stride missing"),
+        ({"layers": ["a"]}, r"layers.0 is 'a'; expected a list of at least one layer"),
+        ({"layers": [{"name": "a", "channels": 0, "stride": 4}]}, r"layers.0.channels is 0; expected a whole number"),
+        ({"layers": [{"name": "a", "channels": 10**30, "stride": 4}]}, r"layers.0.channels is 1000.*whole number"),
+        ({"layers": [{"name": "a", "channels": 8, "stride": 2.5}]}, r"layers.0.stride is 2.5"),
+        ({"layers": [{"name": "a", "channels": 8}]}, r"layers.0.stride is missing"),
         ({"layers": [{"name": "a", "channels": 8, "stride": 4, "offset": math.inf}]}, "offset is inf"),
+        ({"layers": [{"name": "a", "channels": 8, "stride": 4, "offset": 10**400}]}, "offset is 1000.*000; expected"),
         ({"layers": [{"name": "a", "channels": 8, "stride": 4}] * 2}, "'a' twice"),
-        ({"normalise": 1}, "'normalise' is no known field"),
+        ({"layers": [{"name": "a", "channels": 8, "stride": 4, "size": 1}]}, "layers.0.size is no known field"),
+        ({"normalise": 1}, "normalise is no known field"),
     ],
 )
 def test_a_wrong_description_is_refused_with_the_place_of_the_fault(
@@ -177,7 +186,9 @@ def test_a_wrong_description_is_refused_with_the_place_of_the_fault(
     [
         (b"", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
-        (b"[1]", "expected a JSON object, found a list"),
+        (b"[1]", r"the whole is \[1\]; expected an object"),
+        (b'{"name": "\\ud800"}', "not valid JSON"),
+        (b'{"mean": 1' + b"0" * 5000 + b"}", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b" " * (MAX_DESCRIPTION_BYTES + 1), "longer than"),
     ],
@@ -189,6 +200,31 @@ def test_hostile_text_is_no_description(tmp_path: Path, content: bytes, said: st
         read_description(path)
 
 
+def test_a_pipe_is_no_description(tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    os.mkfifo(path)
+    with pytest.raises(BackboneError, match="there is no such description file"):
+        read_description(path)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=12),
+        max_leaves=30,
+    )
+    | st.binary(max_size=200)
+)
+def test_whatever_a_description_holds_it_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: Any
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "odd.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(BackboneError, match=r"odd\.json") as caught:
+        read_description(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -196,8 +232,9 @@ def test_hostile_text_is_no_description(tmp_path: Path, content: bytes, said: st
         ({"name": "with space"}, "lower-case"),
         ({"licence": ""}, "licence"),
         ({"layers": ()}, "at least one layer"),
-        ({"std": (0, 1, 1)}, "larger than 0"),
-        ({"mean": (1, 2)}, "three finite numbers"),
+        ({"std": (0, 1, 1)}, "three numbers from 1e-6"),
+        ({"mean": (1, 2)}, "three numbers"),
+        ({"mean": (1, 2, 10**400)}, "three numbers"),
     ],
 )
 def test_what_cannot_be_right_is_not_added(folder: Path, onnx_file: Path, changes: dict[str, Any], said: str) -> None:
@@ -220,7 +257,7 @@ def test_a_missing_onnx_file_and_a_folder_that_is_a_file_are_errors(
     with pytest.raises(BackboneError, match="no such file"):
         add(tmp_path / "missing.onnx")
     folder.write_text("a file stands here", encoding="utf-8")
-    with pytest.raises(OutputError, match="cannot be written to"):
+    with pytest.raises(OutputError, match="cannot be made"):
         add(onnx_file)
 
 
@@ -251,7 +288,7 @@ def test_what_is_added_is_what_is_found(
     folder = tmp_path_factory.mktemp("added")
     (folder / "x.onnx").write_bytes(b"x")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER_VARIABLE, str(folder / "user"))
+        patch.setenv(BACKBONES_VARIABLE, str(folder / "user"))
         added = add(folder / "x.onnx", layers=layers, mean=mean, std=std, licence=licence)
         assert find_backbone("x") == added
     assert (added.layers, added.mean, added.std, added.licence) == (tuple(layers), mean, std, licence)

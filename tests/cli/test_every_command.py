@@ -14,9 +14,9 @@ import pytest
 import typer
 
 from blemish.cli.main import app
+from blemish.folders import BACKBONES_VARIABLE
 from blemish.schema import Backbone
 from blemish.testing.tiny import make_tiny_product, write_png
-from blemish.weights import FOLDER_VARIABLE
 
 
 def commands(group: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -58,7 +58,7 @@ def arguments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[tuple[str, ...], list[object]]:
     """What each command is called with to do its job on the tiny product."""
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "backbones"))
+    monkeypatch.setenv(BACKBONES_VARIABLE, str(tmp_path / "backbones"))
     monkeypatch.syspath_prepend(solar_cells)
     monkeypatch.delitem(sys.modules, "elpv_dataset", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -10,8 +10,8 @@ import pytest
 
 from blemish.datasets.sequence import CACHE_BYTES
 from blemish.detectors.features import MOST_FEATURE_BYTES
+from blemish.folders import CACHE_VARIABLE
 from blemish.runtime.engines import available_engines, engine_names
-from blemish.workflow.engine_choice import CACHE_VARIABLE
 from blemish.workflow.train import MOST_CROSS_PIXELS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "speed.md").read_text(encoding="utf-8")

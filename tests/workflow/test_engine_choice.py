@@ -11,12 +11,12 @@ import pytest
 import blemish
 from blemish.bundle.bundle import Bundle
 from blemish.errors import EngineWarning, SettingsError
+from blemish.folders import CACHE_VARIABLE, cache_folder
 from blemish.runtime import engines
 from blemish.runtime.engines import ENGINES, Engine
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.testing.tiny import TinyProduct
-from blemish.workflow import engines as choice
-from blemish.workflow.engine_choice import cache_folder, choose_engine, fastest, resolve_engine
+from blemish.workflow.engine_choice import choose_engine, fastest, resolve_engine
 from blemish.workflow.verify import EngineCheck
 
 TWIN = "openvino"
@@ -54,7 +54,7 @@ def test_the_faster_engine_is_taken_only_where_it_says_the_same(other: EngineChe
 @pytest.fixture
 def twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Two engines alone: the default one and one that is opened as given; the cache lies in a folder of the test."""
-    monkeypatch.setenv(choice.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
 
     def install(open_runner: Callable[[bytes, int], Any]) -> None:
         table = {"onnxruntime": ENGINES["onnxruntime"], TWIN: Engine("a twin", open_runner, lambda: "")}
@@ -119,7 +119,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    monkeypatch.setenv(choice.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     assert choose_engine(bundle) == TWIN
 
 
@@ -149,19 +149,3 @@ def test_a_model_is_loaded_with_an_engine(bundle_path: Path, product: TinyProduc
     with pytest.warns(EngineWarning, match="it is too old"):
         verdict = blemish.load(bundle_path, engine=TWIN).inspect(product.held_out[0])
     assert verdict.decision in ("accept", "reject")
-
-
-@pytest.mark.parametrize(
-    ("environment", "system", "expected"),
-    [
-        ({"BLEMISH_CACHE": "/there"}, "linux", Path("/there")),
-        ({"XDG_CACHE_HOME": "/cache"}, "linux", Path("/cache/blemish")),
-        ({}, "linux", Path.home() / ".cache" / "blemish"),
-        ({}, "darwin", Path.home() / "Library" / "Caches" / "blemish"),
-        ({"LOCALAPPDATA": "/local"}, "win32", Path("/local/blemish/cache")),
-    ],
-)
-def test_the_cache_lies_where_the_system_keeps_such_files(
-    environment: dict[str, str], system: str, expected: Path
-) -> None:
-    assert cache_folder(environment, system) == expected
