@@ -16,8 +16,7 @@ pytest.importorskip("pyarrow")
 from pyarrow import fs
 
 from blemish.bundle.bundle import Bundle
-from blemish.cluster import inspect as archive
-from blemish.cluster import pieces
+from blemish.cluster import archive, pieces
 from blemish.cluster.archive import judge_piece
 from blemish.cluster.pieces import Piece, part_name, plan_pieces
 from blemish.cluster.place import Place, open_place, write_bytes

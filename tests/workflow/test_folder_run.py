@@ -15,12 +15,12 @@ import pytest
 from blemish.errors import DataError, ImageError, OutputError
 from blemish.inspection.inspector import Inspector
 from blemish.line import sinks
+from blemish.line import stream as folder_run
 from blemish.line.stream import VerdictFolder, collect_images, inspect_files
 from blemish.model import Model
 from blemish.schema import Image, Verdict
 from blemish.testing.tiny import TinyProduct, write_png
 from blemish.watching.drift import DriftMonitor
-from blemish.workflow import inspect as folder_run
 
 
 @pytest.fixture
