@@ -4,6 +4,9 @@ No hashes published by the authors of the MVTec data sets are known here. Those 
 ones that anomalib's source records and other public projects confirm. Of the archives of single categories only MD5
 values are on public record, in one project (a second one agrees on transistor): they find a damaged download, but
 would not stop somebody who replaced the archive on purpose.
+
+The standard library downloads and unpacks. pooch does not resume a broken download, follows redirects to any host and
+needs four packages more, so it would not shorten this file.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import http.client
 import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -19,10 +23,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import IO, Literal
 
 from blemish.errors import DataError, OutputError, SettingsError
 from blemish.files import hash_file
@@ -32,6 +37,7 @@ _TIMEOUT_SECONDS = 30
 _NUM_ATTEMPTS = 3
 _BLOCK_BYTES = 1 << 20
 _MAX_MEMBERS = 100_000
+_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
@@ -176,9 +182,9 @@ def fetch(
             f"{dataset.title} is under {dataset.licence}, see {dataset.licence_url}; "
             "give --accept-license where you accept it"
         )
-    url = urllib.parse.urljoin(f"{(base_url or dataset.base_url).rstrip('/')}/", archive.address)
-    if not url.startswith(("https://", "http://")):
-        raise SettingsError(f"{base_url}: give an address that begins with https:// or http://")
+    url = f"{(base_url or dataset.base_url).rstrip('/')}/{archive.address}"
+    if not _is_address(url):
+        raise SettingsError(f"{base_url}: give an address that begins with https:// or http:// and a server's name")
     path = folder / archive.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,6 +224,42 @@ def _by_hand(dataset: PublicDataset, archive: Archive, folder: Path) -> str:
     )
 
 
+def is_same_server(asked: str, sent_on: str) -> bool:
+    """Whether an address is of the same host and port as the one asked, and no less secure."""
+    try:
+        was, new = urllib.parse.urlsplit(asked), urllib.parse.urlsplit(sent_on)
+        ports = [parts.port or _PORTS.get(parts.scheme) for parts in (was, new)]
+    except ValueError:
+        return False
+    is_upgrade = (was.scheme, new.scheme, *ports) == ("http", "https", 80, 443)
+    return was.hostname == new.hostname and (is_upgrade or (was.scheme == new.scheme and ports[0] == ports[1]))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        url.encode("ascii")
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+class _ServerError(Exception):
+    """An answer that would be the same if the server were asked again; the text follows "the server"."""
+
+
+class _SameServer(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if is_same_server(req.full_url, newurl):
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+        fp.close()
+        shown = re.sub("//[^/]*@", "//", newurl)[:100]
+        raise _ServerError(f"sends on to another server or to one less secure ({shown!r}), which is not followed")
+
+
 def _download(url: str, path: Path, archive: Archive, remedy: str, progress: Progress) -> None:
     """Brings the file to `path`; what came so far stays beside it as `.part` when the connection breaks."""
     part = path.with_name(path.name + ".part")
@@ -225,11 +267,8 @@ def _download(url: str, path: Path, archive: Archive, remedy: str, progress: Pro
     for _ in range(_NUM_ATTEMPTS):
         try:
             reason = _download_rest(url, part, archive, progress)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-                raise DataError(f"{url}: the server answers {error.code} {error.reason}; {remedy}") from error
-            reason = str(getattr(error, "reason", "") or error or type(error).__name__)
+        except _ServerError as error:
+            raise DataError(f"{url}: the server {error}; {remedy}") from error
         if not reason:
             os.replace(part, path)
             return
@@ -241,34 +280,44 @@ def _download_rest(url: str, part: Path, archive: Archive, progress: Progress) -
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        answer = urllib.request.build_opener(_SameServer).open(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is missing, or all is different
-            error.close()
             return "" if error.headers.get("Content-Range", "").endswith(f"/{done}") else _start_again(part)
-        raise
+        raise _ServerError(f"answers {error.code} {http.client.responses.get(error.code, '')}".rstrip()) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # of the connection, or of what came over it
+        return str(getattr(error, "reason", "") or error or type(error).__name__)
     with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             return _start_again(part)
         done = done if goes_on else 0
-        total = done + int(answer.headers.get("Content-Length") or 0)
+        total = done + _length(answer.headers)
         if total > archive.max_bytes:
-            raise DataError(f"{url}: {total} bytes, far more than expected; look at the address")
+            raise _ServerError(f"offers {total:,} bytes, far more than expected")
         with part.open("ab" if goes_on else "wb") as file:
             while True:
                 try:
                     block = answer.read(_BLOCK_BYTES)
-                except OSError as error:  # of the connection, not of the file
+                except (OSError, http.client.HTTPException) as error:  # of the connection, not of the file
                     return str(error) or "the connection broke"
                 if not block:
                     break
                 file.write(block)
                 done += len(block)
                 if done > archive.max_bytes:
-                    raise DataError(f"{url}: far more bytes than expected; look at the address")
+                    raise _ServerError("sends far more bytes than expected")
                 progress(f"downloading {archive.name}", done, max(total, done))
     return "the connection broke" if done < total else ""
+
+
+def _length(headers: HTTPMessage) -> int:
+    """The number of bytes that are to come, 0 where the server does not say."""
+    told = headers.get("Content-Length", "0")
+    if not re.fullmatch(r"[0-9]{1,18}", told):
+        raise _ServerError(f"gives no number as the length of its answer (Content-Length: {told[:30]!r})")
+    return int(told)
 
 
 def _start_again(part: Path) -> str:
@@ -293,14 +342,21 @@ def _check_hash(path: Path, archive: Archive, was_there: bool, progress: Progres
 def _unpack(path: Path, target: Path, archive: Archive, progress: Progress) -> None:
     """Unpacks beside the target and renames at the end, so that the target is whole or missing."""
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+    num_bytes, names = 0, set()
     try:
         try:
             with path.open("rb") as packed, tarfile.open(fileobj=packed, mode="r:*") as tar:
-                for num_members, num_bytes in _unpack_members(tar, beside, path):
-                    if num_bytes > archive.max_bytes or num_members > _MAX_MEMBERS:
+                for number, member in enumerate(tar, start=1):
+                    _check_member(member, path)
+                    num_bytes += member.size
+                    if num_bytes > archive.max_bytes or number > _MAX_MEMBERS:
                         raise DataError(f"{path}: unpacks to far more than expected; it is not used")
+                    if member.isfile() and member.name in names:
+                        raise tarfile.TarError(f"{member.name!r} stands in it twice")
+                    names.add(member.name)
+                    tar.extract(member, beside, filter="data")
                     progress(f"unpacking {path.name}", packed.tell(), path.stat().st_size)
-        except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, FileExistsError) as error:
+        except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, NotADirectoryError) as error:
             raise DataError(f"{path}: the archive cannot be unpacked ({error}); remove it and fetch again") from error
         inner = beside / target.name  # the archive of a category holds one folder of its name
         with contextlib.suppress(OSError):  # an empty folder may stand in the way
@@ -310,29 +366,11 @@ def _unpack(path: Path, target: Path, archive: Archive, progress: Progress) -> N
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _unpack_members(tar: tarfile.TarFile, folder: Path, path: Path) -> Iterator[tuple[int, int]]:
-    """Unpacks one member after the other; gives the count of members and bytes before each is written."""
-    num_bytes = 0
-    for number, member in enumerate(tar, start=1):
-        place = _safe_place(folder, member, path)
-        num_bytes += member.size
-        yield number, num_bytes
-        if member.isdir():
-            place.mkdir(parents=True, exist_ok=True)
-        else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            source = tar.extractfile(member)
-            assert source is not None  # it is a regular file
-            with source, place.open("xb") as file:  # "x": the same name twice is an error
-                shutil.copyfileobj(source, file, _BLOCK_BYTES)
-
-
-def _safe_place(folder: Path, member: tarfile.TarInfo, path: Path) -> Path:
-    """Where a member goes; plain files and folders below `folder` only."""
+def _check_member(member: tarfile.TarInfo, path: Path) -> None:
+    """Plain files and folders below the archive's own folder only, under names that every system takes."""
     parts = PurePosixPath(member.name).parts
     is_inside = parts and not member.name.startswith("/") and ".." not in parts
     if not is_inside or any(letter in member.name for letter in '\\:*?"<>|\0'):
         raise DataError(f"{path}: the archive names a place outside its folder ({member.name!r}); it is not used")
     if not member.isfile() and not member.isdir():
         raise DataError(f"{path}: the archive holds a link or device ({member.name!r}); it is not used")
-    return folder.joinpath(*parts)

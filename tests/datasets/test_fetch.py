@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from blemish.datasets import fetch as module
-from blemish.datasets.fetch import PUBLIC_DATASETS, Archive, fetch
+from blemish.datasets.fetch import PUBLIC_DATASETS, Archive, fetch, is_same_server
 from blemish.errors import DataError, OutputError, SettingsError
 
 CONTENT = {
@@ -49,10 +49,15 @@ class Server(ThreadingHTTPServer):
     break_after: list[int]
     takes_ranges = True
     status = 0
+    redirects: dict[str, str]
+    """Path -> the address it is sent on to."""
+    length: str | None = None
+    """What is said to be the length, where it is not the true one."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.break_after = []
+        self.redirects = {}
         self.asked: list[str] = []
 
 
@@ -66,6 +71,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.status:
             self.send_error(self.server.status)
             return
+        if self.path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.takes_ranges else 0
         if start >= len(content):
             self.send_response(416)
@@ -76,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+        length = str(len(content) - start) if self.server.length is None else self.server.length
+        self.send_header("Content-Length", length)
         self.end_headers()
         stop = start + self.server.break_after.pop(0) if self.server.break_after else len(content)
         self.wfile.write(content[start:stop])
@@ -254,6 +266,86 @@ def test_a_moved_archive_says_what_to_do_by_hand(status: int, server: Server, of
     assert files(tmp_path) == {}
 
 
+def test_a_redirect_within_the_server_is_followed(server: Server, offer: Offer, tmp_path: Path) -> None:
+    url = offer(pack(CONTENT))
+    server.redirects = {"/mirror/1-2/bottle.tar.xz": "/new/bottle.tar.xz"}
+    server.break_after = [1000]
+    fetch("mvtec-ad", tmp_path, "bottle", accept_license=True, base_url=url)
+    assert files(tmp_path) == CONTENT
+    assert server.asked[-1] == "/new/bottle.tar.xz bytes=1000-"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "http://localhost:{port}/bottle.tar.xz",
+        "http://127.0.0.1:{other}/bottle.tar.xz",
+        "http://127.0.0.2:{port}/bottle.tar.xz",
+        "//127.0.0.2:{port}/bottle.tar.xz",
+        "https://example.com/bottle.tar.xz",
+        "ftp://127.0.0.1:{port}/bottle.tar.xz",
+        "http://user:secret@127.0.0.2/bottle.tar.xz",
+    ],
+)
+def test_a_redirect_to_another_server_is_not_followed(
+    elsewhere: str, server: Server, offer: Offer, tmp_path: Path
+) -> None:
+    url = offer(pack(CONTENT))
+    port = server.server_address[1]
+    elsewhere = elsewhere.format(port=port, other=port + 1)
+    server.redirects = {"/mirror/1-2/bottle.tar.xz": elsewhere}
+    with pytest.raises(DataError, match="sends on to another server") as refusal:
+        fetch("mvtec-ad", tmp_path, "bottle", accept_license=True, base_url=url)
+    assert "by hand" in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+    assert len(server.asked) == 1
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent_on", "follows"),
+    [
+        ("https://a.example/x", "https://a.example/y", True),
+        ("https://a.example/x", "https://A.example:443/y", True),
+        ("http://a.example/x", "https://a.example/y", True),
+        ("http://a.example:8080/x", "http://a.example:8080/y", True),
+        ("https://a.example/x", "http://a.example/y", False),
+        ("https://a.example/x", "http://a.example:443/y", False),
+        ("https://a.example/x", "https://b.example/y", False),
+        ("https://a.example/x", "https://a.example.b.example/y", False),
+        ("https://a.example/x", "https://a.example:8443/y", False),
+        ("http://a.example:8080/x", "https://a.example/y", False),
+        ("https://a.example/x", "https://a.example@b.example/y", False),
+        ("https://a.example/x", "https://a.example:port/y", False),
+        ("https://a.example/x", "https://[a/y", False),
+    ],
+)
+def test_a_server_is_the_same_where_host_and_port_are_and_nothing_is_less_secure(
+    asked: str, sent_on: str, follows: bool
+) -> None:
+    assert is_same_server(asked, sent_on) is follows
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e9", "", "0x10", "9" * 400, "1, 2", "\xb2"])
+def test_a_length_that_is_none_is_the_servers_fault(length: str, server: Server, offer: Offer, tmp_path: Path) -> None:
+    url = offer(pack(CONTENT))
+    server.length = length
+    with pytest.raises(DataError, match=r"bottle\.tar\.xz: the server .*length.*by hand") as refusal:
+        fetch("mvtec-ad", tmp_path, "bottle", accept_license=True, base_url=url)
+    assert len(str(refusal.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://[", "http://127.0.0.1:port", "http://a..b", "http://127.0.0.1:9/ä", f"http://{'a' * 300}"]
+)
+def test_an_address_that_is_none_is_told_in_one_line(base_url: str, offer: Offer, tmp_path: Path) -> None:
+    offer(pack(CONTENT))
+    with pytest.raises((DataError, SettingsError)) as refusal:
+        fetch("mvtec-ad", tmp_path, "bottle", accept_license=True, base_url=base_url)
+    assert base_url in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type = kind
@@ -270,7 +362,9 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
         ({"bottle\\..\\evil.png": b"x"}, (), "outside its folder"),
         ({}, (link("bottle/out", "/etc"),), "a link or device"),
         ({}, (link("bottle/out", "../../x", tarfile.LNKTYPE),), "a link or device"),
+        ({}, (link("bottle/inside", "license.txt"),), "a link or device"),
         ({}, (link("bottle/fifo", "", tarfile.FIFOTYPE),), "a link or device"),
+        ({"bottle/license.txt/x.png": b"x"}, (), "cannot be unpacked"),
         ({"bottle/zeros": bytes(2_000_000)}, (), "far more than expected"),
     ],
 )
