@@ -1,9 +1,11 @@
-"""Files that are either whole or not there: written beside, then renamed; and the hash of what is in them."""
+"""Files that are either whole or not there: written beside, then renamed; which paths are files, and their hash."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +49,28 @@ def write_file(path: Path, content: bytes) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_cause(error)}); free the place or choose another") from error
     return path
+
+
+def why_not_a_file(path: Path) -> str:
+    """Why a path is no file that can be read to its end, with what to do; empty where it is one.
+
+    Opening a pipe waits for ever and a device never ends, so this is asked before anything is opened.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            how = "is part of a loop" if error.errno == errno.ELOOP else f"leads nowhere (to {os.readlink(path)})"
+            return f"this link {how}; mend or remove it"
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return "no such file; check the path"
+        return f"cannot be read ({_cause(error)}); check the file and its permissions"
+    if stat.S_ISREG(mode):
+        return ""
+    if stat.S_ISDIR(mode):
+        return "this is a folder, not a file"
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+    return f"this is {kind}, not a file; remove it, or save what it gives as a file"
 
 
 def _cause(error: OSError) -> str:

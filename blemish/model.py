@@ -70,11 +70,12 @@ class Model:
         All cores work, few images are in memory at a time. With `output`, verdicts and overlays go into that folder;
         what could not be written there is raised as OutputError when all verdicts were given.
         """
-        from blemish.line.stream import VerdictFolder, collect_images, inspect_files
+        from blemish.datasets.listing import list_images
+        from blemish.line.stream import VerdictFolder, inspect_files
 
         named = [places] if isinstance(places, (str, Path)) else places
         folder = None if output is None else Path(output)
-        paths = collect_images([Path(place) for place in named], folder)
+        paths = list_images([Path(place) for place in named]).images
         inspector = self.make_inspector(watch_drift=watch_drift, num_images=len(paths))
         if folder is None:
             yield from inspect_files(inspector, paths, num_threads=self.threads, progress=progress)

@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decisions": {"metrics.intervals"},
     "watching": {"decisions", "metrics.intervals"},
     "inspection": {"images", "bundle", "runtime", "decisions", "watching"},
-    "line": {"images", "runtime", "inspection", "watching"},
+    "line": {"images", "datasets", "runtime", "inspection", "watching"},
     "workflow": {*BELOW},
     "reports": {"metrics", "inspection"},
     "study": {*BELOW, "workflow", "reports"},

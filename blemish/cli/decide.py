@@ -9,6 +9,7 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import BundleFile, Confidence, FalseReject, Json, MmPerPx, Rules, ZoneFile
+from blemish.cli.places import list_places
 
 
 def calibrate(
@@ -48,9 +49,9 @@ def calibrate(
 ) -> None:
     """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
     from blemish import model
+    from blemish.datasets.listing import left_out_json
     from blemish.decisions.explain import explain
     from blemish.decisions.wishes import CalibrationSettings
-    from blemish.line.stream import collect_images
     from blemish.schema import Costs
     from blemish.workflow.calibrate import calibrate_bundle, product_facts, restore_bundle
 
@@ -71,17 +72,20 @@ def calibrate(
         for row in rows if not json else ():
             typer.echo(f"{row['number']}  {row['created']}  {row['by']}  {row['threshold']:.6g}  {row['reason']}")
         return
+    left_out: list[dict[str, str | int]] = []
     if restore is not None:
         new = restore_bundle(present, restore, reason=reason, by=by)
     else:
         costs = None if cost_escape is None else Costs(cost_escape, cost_reject, defect_rate)
+        good_found, defective_found = list_places(good or []), list_places(defective or [])
+        left_out = left_out_json((*good_found.left_out, *defective_found.left_out))
         with progress_bars() as progress:
             new = calibrate_bundle(
                 present,
-                collect_images(good or []),
+                good_found.images,
                 settings=CalibrationSettings(false_reject, confidence, review_rate, strict, costs, assumed_shift),
                 product=product_facts(zone, rules, mm_per_px, present.calibration),
-                defective=collect_images(defective or []),
+                defective=defective_found.images,
                 reason=reason,
                 by=by,
                 progress=progress,
@@ -97,6 +101,7 @@ def calibrate(
                 "review_threshold": new.calibration.review_threshold,
                 "pixel_threshold": new.calibration.pixel_threshold,
                 "sentences": sentences,
+                "left_out": left_out,
             }
         )
         return

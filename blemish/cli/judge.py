@@ -13,7 +13,8 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import BundleFile, EngineName, Json, RayAddress, Threads, parse_hw
-from blemish.errors import OutputError, SettingsError
+from blemish.cli.places import say_left_out
+from blemish.errors import DataError, OutputError, SettingsError
 
 HEADLINES = (
     "image_auroc",
@@ -129,9 +130,10 @@ def inspect(
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
+    from blemish.datasets.listing import FAULTS, left_out_notes, list_images
     from blemish.decisions.lot import judge_lot, lot_sentence
     from blemish.line.sinks import verdict_json
-    from blemish.line.stream import VerdictFolder, collect_images, inspect_files
+    from blemish.line.stream import VerdictFolder, inspect_files
     from blemish.watching.watch import Watch
 
     if ray is not None:
@@ -147,16 +149,23 @@ def inspect(
     if remote:
         raise SettingsError(f"{remote[0]}: object stores are read and written with --ray (extra `cluster`)")
     folder = None if output is None else Path(output)
-    paths = collect_images([Path(image) for image in images], folder)
+    listing = list_images([Path(image) for image in images])
+    paths = listing.images
+    say_left_out(item for item in listing.left_out if item.reason not in FAULTS)
     made = model.load(bundle, engine=engine, threads=threads)
     inspector = made.make_inspector(watch_drift=True, num_images=len(paths))
     watch_file = watch or (None if folder is None else folder / "drift.json")
     drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()
     judged: list[tuple[dict[str, Any], float]] = []
-    failed = 0
+    failed = len(listing.faults)
     faults: list[OutputError] = []
     start = time.perf_counter()
+    for hidden in listing.faults:
+        error = DataError(*left_out_notes([hidden]))
+        say(f"blemish: {error}")
+        if json:
+            print_json({"path": str(hidden.path), "error": str(error)})
     try:
         with progress_bars() as progress, ExitStack() as stack:
             kept = None

@@ -12,6 +12,7 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import BundleFile, Json, Threads
+from blemish.cli.places import list_places
 
 Engines = Annotated[
     list[str] | None, typer.Option("--engine", help="An engine to look at; may be given many times. By default all.")
@@ -30,7 +31,7 @@ def verify(
 ) -> None:
     """Compare the engines of this machine on one bundle: largest differences, changed verdicts, speed."""
     from blemish import model
-    from blemish.line.stream import collect_images
+    from blemish.datasets.listing import left_out_json
     from blemish.workflow.engine_choice import check_engines
     from blemish.workflow.verify import TOLERANCE, check_images
     from blemish.workflow.verify import verify as verify_engines
@@ -38,13 +39,15 @@ def verify(
     wanted = check_engines(engines)
     made = model.load(bundle).bundle
     with progress_bars() as progress:
-        checked = check_images(made, collect_images(images) if images else ())
+        found = list_places(images or [])
+        checked = check_images(made, found.images)
         rows = verify_engines(made, checked, engines=wanted, threads=threads, progress=progress)
     if json:
         print_json(
             {
                 "bundle_id": made.bundle_id,
                 "images": checked.source,
+                "left_out": left_out_json(found.left_out),
                 "tolerance": TOLERANCE,
                 "engines": [{**asdict(row), "is_equal": row.is_equal} for row in rows],
             }
@@ -83,7 +86,7 @@ def bench(
 ) -> None:
     """Measure a bundle on this machine, by engine: cold start, latency, throughput, memory."""
     from blemish import model
-    from blemish.line.stream import collect_images
+    from blemish.datasets.listing import left_out_json
     from blemish.workflow.bench import bench as bench_engines
     from blemish.workflow.bench import write_check_images
     from blemish.workflow.engine_choice import check_engines
@@ -91,14 +94,22 @@ def bench(
     wanted = check_engines(engines)
     made = model.load(bundle).bundle
     with progress_bars() as progress, tempfile.TemporaryDirectory() as scratch:
-        if images:
-            paths: Sequence[Path] = collect_images(images)
+        found = list_places(images or [])
+        if found.images:
+            paths: Sequence[Path] = found.images
             source = f"{len(paths)} images given"
         else:
             paths, source = write_check_images(made, Path(scratch))
         rows = bench_engines(bundle, paths, engines=wanted, threads=threads, seconds=seconds, progress=progress)
     if json:
-        print_json({"bundle_id": made.bundle_id, "images": source, "engines": [asdict(row) for row in rows]})
+        print_json(
+            {
+                "bundle_id": made.bundle_id,
+                "images": source,
+                "left_out": left_out_json(found.left_out),
+                "engines": [asdict(row) for row in rows],
+            }
+        )
         return
     say(f"Measured with {source}.")
     table: list[tuple[str, ...]] = [("engine", "cold start", "p50", "p90", "p99", "images/s", "memory")]
@@ -127,11 +138,12 @@ def quantize(
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
     from blemish import model
-    from blemish.line.stream import collect_images
+    from blemish.datasets.listing import left_out_json
     from blemish.workflow.quantize import quantize as quantize_bundle
 
     with progress_bars() as progress:
-        done = quantize_bundle(model.load(bundle).bundle, collect_images(good), progress=progress)
+        found = list_places(good)
+        done = quantize_bundle(model.load(bundle).bundle, found.images, progress=progress)
     model.Model(done.bundle).save(output)
     if json:
         print_json(
@@ -139,6 +151,7 @@ def quantize(
                 "bundle": str(output),
                 "bundle_id": done.bundle.bundle_id,
                 "bundle_bytes": output.stat().st_size,
+                "left_out": left_out_json(found.left_out),
                 "num_convolutions": done.num_convolutions,
                 "num_bank_blocks": done.num_bank_blocks,
                 "engines": [{**asdict(gain.check), "milliseconds_f32": gain.milliseconds_f32} for gain in done.gains],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blemish.datasets.layouts import LAYOUTS, Layout, find_images
 from blemish.errors import DataError
-from blemish.files import hash_file
+from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
 
 
@@ -132,6 +132,8 @@ def hash_files(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _hash(path: Path) -> str:
+    if reason := why_not_a_file(path):
+        raise DataError(f"{path}: {reason}")
     try:
         return hash_file(path)
     except OSError as error:

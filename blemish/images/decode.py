@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ImageError
+from blemish.files import why_not_a_file
 from blemish.images.container import Container, ContainerError, read_container
 from blemish.schema import Image, Mask
 
@@ -65,6 +66,7 @@ def decode_image(data: bytes, name: str) -> Image:
 
 def read_image_hw(path: Path) -> tuple[int, int]:
     """Height and width of the upright image of a file, read from its header alone."""
+    _check_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -145,7 +147,13 @@ def _read_pixels(path: Path) -> tuple[NDArray[Any], Container]:
     return _decode(str(path), data, container), container
 
 
+def _check_file(path: Path) -> None:
+    if reason := why_not_a_file(path):
+        raise ImageError(f"{path}: {reason}")
+
+
 def _read_bytes(path: Path) -> bytes:
+    _check_file(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ImageError(f"{path}: the file is larger than 2 GB; store it compressed, as PNG or TIFF")
@@ -155,10 +163,6 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _say_unreadable(path: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{path}: no such file; check the path"
-    if isinstance(error, (IsADirectoryError, PermissionError)) and path.is_dir():
-        return f"{path}: this is a folder, not an image file"
     return f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from blemish.errors import DataError, ImageError, OutputError
-from blemish.images.decode import IMAGE_SUFFIXES, LARGE_PIXELS, read_image, read_image_hw
+from blemish.datasets.listing import OVERLAYS, VERDICTS
+from blemish.errors import ImageError, OutputError
+from blemish.images.decode import LARGE_PIXELS, read_image, read_image_hw
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import map_scale
 from blemish.line.sinks import CsvSink, JsonLinesSink, OverlaySink, Sink
@@ -20,32 +21,6 @@ from blemish.schema import Calibration, Image, Progress, Verdict, silent
 Tell = Callable[[str], None]
 Inspected = tuple[Path, Verdict | ImageError]
 """An image file, and the verdict on it or why it cannot be read."""
-
-OVERLAYS = "overlays"
-
-
-def collect_images(places: Sequence[Path], output: Path | None = None) -> list[Path]:
-    """The image files named, and all those in and below the folders named. Raises DataError where there is none.
-
-    The overlays in the folder `output`, of this run or one before, are no images to inspect.
-    """
-    drawn = None if output is None else (output / OVERLAYS).resolve()
-    paths: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found = sorted(
-                path
-                for path in place.rglob("*")
-                if path.suffix.lower() in IMAGE_SUFFIXES and not (drawn and drawn in path.resolve().parents)
-            )
-            if not found:
-                raise DataError(f"{place}: no image in this folder; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
-            paths.extend(found)
-        elif place.exists():
-            paths.append(place)
-        else:
-            raise DataError(f"{place}: no such file or folder; check the path")
-    return paths
 
 
 class VerdictFolder:
@@ -58,7 +33,7 @@ class VerdictFolder:
     def __init__(self, folder: Path, calibration: Calibration, tell: Tell = lambda message: None) -> None:
         self.faults: list[OutputError] = []
         self._tell = tell
-        self._tables: tuple[Sink, ...] = (JsonLinesSink(folder / "verdicts.jsonl"), CsvSink(folder / "verdicts.csv"))
+        self._tables: tuple[Sink, ...] = (JsonLinesSink(folder / VERDICTS), CsvSink(folder / "verdicts.csv"))
         self._overlays = OverlaySink(folder / OVERLAYS, map_scale(calibration))
         self._told: set[Sink] = set()
         self._lock = threading.Lock()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from blemish.datasets.listing import list_images
 from blemish.errors import DataError, ImageError, OutputError
 from blemish.inspection.inspector import Inspector
 from blemish.line import sinks
 from blemish.line import stream as folder_run
-from blemish.line.stream import VerdictFolder, collect_images, inspect_files
+from blemish.line.stream import VerdictFolder, inspect_files
 from blemish.model import Model
 from blemish.schema import Image, Verdict
 from blemish.testing.tiny import TinyProduct, write_png
@@ -45,7 +46,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_verdicts_are_those_of_one_image_after_the_other(model: Model, parts: Path, four_cores: None) -> None:
-    paths = collect_images([parts])
+    paths = list_images([parts]).images
     inspector = Inspector(model.bundle, watch_drift=True)
     expected = [(path, plain(inspector.inspect(path))) for path in paths]
     many = Inspector(model.bundle, threads=1, watch_drift=True)
@@ -55,7 +56,7 @@ def test_verdicts_are_those_of_one_image_after_the_other(model: Model, parts: Pa
 
 
 def test_the_drift_watch_sees_parts_in_order(model: Model, parts: Path, four_cores: None) -> None:
-    paths = collect_images([parts]) * 4
+    paths = list_images([parts]).images * 4
     inspector = Inspector(model.bundle, threads=1, watch_drift=True)
     states = []
     for num_threads in (1, 4):
@@ -68,7 +69,7 @@ def test_the_drift_watch_sees_parts_in_order(model: Model, parts: Path, four_cor
 
 
 def test_unreadable_and_vanished_images_keep_their_place(model: Model, parts: Path, four_cores: None) -> None:
-    paths = collect_images([parts])
+    paths = list_images([parts]).images
     paths[2].write_bytes(paths[2].read_bytes()[:150])
     paths[5].unlink()
     write_png(parts / "later.png", model_image(model))
@@ -86,7 +87,7 @@ def model_image(model: Model) -> Image:
 
 
 def test_the_folder_of_verdicts_is_in_order(model: Model, parts: Path, tmp_path: Path, four_cores: None) -> None:
-    paths = [*collect_images([parts]), *collect_images([shutil.copytree(parts, tmp_path / "b" / "parts")])]
+    paths = [*list_images([parts]).images, *list_images([shutil.copytree(parts, tmp_path / "b" / "parts")]).images]
     with VerdictFolder(tmp_path / "out", model.calibration) as output:
         list(inspect_files(model.inspector, paths, output))
     assert output.faults == []
@@ -96,10 +97,10 @@ def test_the_folder_of_verdicts_is_in_order(model: Model, parts: Path, tmp_path:
 
 
 def test_overlays_of_the_run_before_are_not_inspected(model: Model, parts: Path) -> None:
-    before = collect_images([parts])
+    before = list_images([parts]).images
     list(model.inspect_files(parts, output=parts / "out"))
     assert (parts / "out" / "overlays").is_dir()
-    assert collect_images([parts], parts / "out") == before
+    assert list_images([parts]).images == before
 
 
 def test_progress_counts_every_file(model: Model, parts: Path) -> None:
@@ -127,7 +128,7 @@ def test_out_of_memory_is_told_and_every_verdict_given(
 
     monkeypatch.setattr(folder_run, "read_image", read)
     told: list[str] = []
-    outcomes = list(inspect_files(model.inspector, collect_images([parts]), tell=told.append))
+    outcomes = list(inspect_files(model.inspector, list_images([parts]).images, tell=told.append))
     bad = [path.name for path, outcome in outcomes if isinstance(outcome, ImageError)]
     assert bad == ["06.png"]
     assert "not enough memory" in str(outcomes[6][1])

@@ -14,10 +14,10 @@ import pytest
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
+from blemish.datasets.listing import list_images
 from blemish.detectors.bank import MOST_STEPS
 from blemish.errors import DataError, EngineError
 from blemish.graph.quantized import Roundable, find_roundable, round_graph
-from blemish.line.stream import collect_images
 from blemish.model import train
 from blemish.runtime.session import Session
 from blemish.schema import silent
@@ -29,7 +29,7 @@ from blemish.workflow.verify import compare, judge_images
 
 @pytest.fixture(scope="module")
 def good(product_folder: Path) -> list[Path]:
-    return collect_images([product_folder / "train" / "good"])
+    return list(list_images([product_folder / "train" / "good"]).images)
 
 
 @pytest.fixture(scope="module", autouse=True)

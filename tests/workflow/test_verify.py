@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from blemish.bundle.bundle import Bundle
+from blemish.datasets.listing import list_images
 from blemish.errors import BundleError, EngineError
 from blemish.inspection.inspector import judge_prediction
-from blemish.line.stream import collect_images
 from blemish.runtime import engines
 from blemish.runtime.engines import ENGINES, Engine, available_engines
 from blemish.runtime.onnx_runner import GraphRunner
@@ -69,7 +69,7 @@ def test_a_bundle_without_images_is_checked_on_random_ones_and_that_is_said(bund
 def test_images_given_are_taken_alone_and_a_large_folder_evenly(
     bundle: Bundle, product_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = collect_images([product_folder / "test"])
+    paths = list_images([product_folder / "test"]).images
     assert len(check_images(bundle, paths).images) == len(paths)
     monkeypatch.setattr("blemish.workflow.verify.MAX_IMAGES", 5)
     assert len(check_images(bundle, paths).images) <= 5

@@ -1,0 +1,331 @@
+"""The one lister: which files of a folder are images of parts, and what was left out and why.
+
+The rule, the same for every command:
+
+- An image is a file whose name ends in one of `IMAGE_SUFFIXES`. A name with such an ending that cannot be read (a link
+  that leads nowhere, a pipe, an empty file) is listed too: reading it fails with the reason.
+- Folders are searched in and below, each folder's own images first, in natural order (`2.png` before `10.png`).
+- Left out, counted and named: hidden files, folders of tools, overlays drawn by earlier runs, masks beside images,
+  images with another ending, links to folders, folders that cannot be listed, links that lead nowhere.
+- A file or folder that is named itself is taken, whatever it is called and even where it is a link.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from blemish.errors import DataError
+from blemish.images.decode import IMAGE_SUFFIXES
+
+Reason = Literal[
+    "unlistable_folder",
+    "dead_link",
+    "other_suffix",
+    "folder_link",
+    "deeper_folder",
+    "mask",
+    "overlay",
+    "hidden",
+    "tool_folder",
+    "given_twice",
+]
+FAULTS: frozenset[Reason] = frozenset({"unlistable_folder", "dead_link"})
+"""Reasons that hide parts nobody has seen: a run that met one is not complete."""
+
+TOOL_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "@recycle", "@recently-snapshot", ".@__thumb", "#snapshot", "~snapshot", ".snapshot"),
+        *("__macosx", ".appledouble", ".trashes", ".spotlight-v100", ".fseventsd", ".trash"),
+        *("$recycle.bin", "system volume information", "lost+found", ".thumbnails", ".picasaoriginals"),
+        *(".ipynb_checkpoints", ".git", ".svn", ".dvc", ".cache", ".venv", "__pycache__", "node_modules"),
+    }
+)
+"""Names, in small letters, of folders that tools, systems and network storage make beside a user's files."""
+
+OVERLAYS = "overlays"
+VERDICTS = "verdicts.jsonl"
+"""Names in the output folder of a run; a folder `OVERLAYS` beside a file `VERDICTS` holds drawn pictures, not parts."""
+
+_SENTENCES: dict[Reason, tuple[str, str, str]] = {
+    "unlistable_folder": (
+        "folder cannot be listed",
+        "folders cannot be listed",
+        "give yourself the right to read it, or name what you want",
+    ),
+    "dead_link": ("link leads nowhere", "links lead nowhere", "mend or remove it"),
+    "other_suffix": (
+        "image of another kind is left out",
+        "images of another kind are left out",
+        "convert to PNG, or rename where only the ending is unusual",
+    ),
+    "folder_link": (
+        "link to a folder is not followed",
+        "links to folders are not followed",
+        "name the folder itself",
+    ),
+    "deeper_folder": (
+        "image in a deeper folder is not used",
+        "images in deeper folders are not used",
+        "move it up, or give that folder",
+    ),
+    "mask": ("mask beside its image is left out", "masks beside their images are left out", ""),
+    "overlay": ("overlay of an earlier run is left out", "overlays of earlier runs are left out", ""),
+    "hidden": ("hidden image is left out", "hidden images are left out", ""),
+    "tool_folder": ("image in a folder of a tool is left out", "images in folders of tools are left out", ""),
+    "given_twice": ("image was given twice and counts once", "images were given twice and count once", ""),
+}
+
+_NO_IMAGE = re.compile(
+    r"""\.(txt|csv|tsv|jsonl?|xml|ya?ml|toml|ini|cfg|md|rst|log|html?|css|js|pdf|docx?|xlsx?|pptx?|zip|gz|xz|bz2|tar|7z
+    |rar|py|ipynb|m|c|cpp|h|sh|bat|exe|dll|so|np[yz]|mat|h5|hdf5|pkl|pth?|ckpt|onnx|blemish|parquet|sqlite3?|db|lock
+    |sha256|md5|lnk|url|svg|ico|mp4|avi|mov|mkv|wav|mp3)""",
+    re.VERBOSE,
+)
+"""Endings of files that nobody takes for an image; they are not looked into and not told of."""
+_IMAGE_OF_ANOTHER_KIND = re.compile(
+    r"""\.(gif|jfif|jpe|jif|jp2|j2k|jpx|jxl|jxr|hei[cf]|avif|p[pgbnfa]m|pfm|exr|hdr|tga|dds|dib|psd|dcm|dicom|fits|raw
+    |dng|cr[23]|nef|arw|orf|rw2|raf|sr2|pcx|ras|sgi)""",
+    re.VERBOSE,
+)
+"""Endings of images that are not read."""
+_NUM_SNIFFED = 16
+"""Files of one unknown ending in one folder that are looked into."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that could hold a part and is not inspected or learned from."""
+
+    path: Path
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files found, in order, and what was left out."""
+
+    images: tuple[Path, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def faults(self) -> tuple[LeftOut, ...]:
+        """What could not be looked at and may hide parts."""
+        return tuple(item for item in self.left_out if item.reason in FAULTS)
+
+
+def list_images(places: Sequence[Path]) -> Listing:
+    """The image files named, and all those in and below the folders named; see the rule at the top of this file.
+
+    Raises `DataError` for a place that does not exist and for a folder without images.
+    """
+    images: dict[str, Path] = {}
+    left_out: list[LeftOut] = []
+    for place in places:
+        if place.is_dir():
+            found = _all_below(place)
+            if not found.images:
+                raise DataError(_say_no_image(place, found))
+        elif os.path.lexists(place):
+            found = Listing((place,))
+        else:
+            raise DataError(f"{place}: no such file or folder; check the path")
+        left_out.extend(found.left_out)
+        for path in found.images:
+            if images.setdefault(os.path.abspath(path), path) is not path:
+                left_out.append(LeftOut(path, "given_twice"))
+    return Listing(tuple(images.values()), tuple(left_out))
+
+
+def walk_images(folder: Path) -> Iterator[tuple[Path, Listing]]:
+    """Each folder in and below `folder` with its own images and what was left out there; one is in memory at a time."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        found, subfolders = _list_one(place)
+        yield place, found
+        waiting.extend(reversed(subfolders))
+
+
+def images_in(folder: Path) -> Listing:
+    """The images right in a folder, those below not among them; nothing where there is no such folder."""
+    return _list_one(folder)[0] if folder.is_dir() else Listing()
+
+
+def subfolders_of(folder: Path) -> list[Path]:
+    """The folders right in a folder, links to folders among them, in order; hidden ones and those of tools are not."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (path for path in folder.iterdir() if not is_kept_apart(path.name) and path.is_dir()), key=natural_key
+    )
+
+
+def natural_key(path: PurePath) -> tuple[tuple[int | str, ...], str]:
+    """A sort key that takes numbers in names by their value.
+
+    >>> [path.name for path in sorted([Path("10.png"), Path("2.png")], key=natural_key)]
+    ['2.png', '10.png']
+    """
+    name = path.as_posix()
+    # Odd positions are numbers, so that numbers meet only numbers.
+    parts = re.split(r"([0-9]+)", name)
+    return tuple(int(part) if position % 2 else part for position, part in enumerate(parts)), name
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_kept_apart(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or belongs to a tool."""
+    return name.startswith(".") or name.lower() in TOOL_FOLDERS
+
+
+def left_out_notes(left_out: Iterable[LeftOut], root: Path | None = None) -> tuple[str, ...]:
+    """One line for each reason, with the count and the first name (from `root`, where given).
+
+    >>> left_out_notes([LeftOut(Path("in/._0.png"), "hidden"), LeftOut(Path("in/.1.png"), "hidden")], Path("in"))
+    ('2 hidden images are left out, the first ._0.png',)
+    """
+    counts, firsts = _by_reason(left_out)
+    notes = []
+    for reason, (one, several, remedy) in _SENTENCES.items():
+        if count := counts[reason]:
+            name = _shown(firsts[reason], root)
+            told = f"1 {one}: {name}" if count == 1 else f"{count} {several}, the first {name}"
+            notes.append(f"{told}; {remedy}" if remedy else told)
+    return tuple(notes)
+
+
+def left_out_json(left_out: Iterable[LeftOut]) -> list[dict[str, str | int]]:
+    """For each reason the count and the first path."""
+    counts, firsts = _by_reason(left_out)
+    return [{"reason": reason, "count": count, "first": str(firsts[reason])} for reason, count in counts.items()]
+
+
+def _by_reason(left_out: Iterable[LeftOut]) -> tuple[Counter[Reason], dict[Reason, Path]]:
+    counts: Counter[Reason] = Counter()
+    firsts: dict[Reason, Path] = {}
+    for item in left_out:
+        counts[item.reason] += 1
+        firsts.setdefault(item.reason, item.path)
+    return counts, firsts
+
+
+def _shown(path: Path, root: Path | None) -> str:
+    return str(path) if root is None else Path(os.path.relpath(path, root)).as_posix()
+
+
+def _say_no_image(place: Path, found: Listing) -> str:
+    notes = left_out_notes(found.left_out, place)
+    if notes and found.left_out[0].path == place:  # the folder itself cannot be listed
+        return f"{place}: the folder cannot be listed; give yourself the right to read it"
+    reasons = f" ({'; '.join(notes)})" if notes else ""
+    return f"{place}: no image in this folder{reasons}; images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+
+
+def _all_below(place: Path) -> Listing:
+    images: list[Path] = []
+    left_out: list[LeftOut] = []
+    for _, found in walk_images(place):
+        images.extend(found.images)
+        left_out.extend(found.left_out)
+    return Listing(tuple(images), tuple(left_out))
+
+
+def _list_one(folder: Path) -> tuple[Listing, list[Path]]:
+    """What lies right in a folder: its images, what is left out, and the folders to search next."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: natural_key(PurePath(entry.name)))
+    except OSError:
+        return Listing((), (LeftOut(folder, "unlistable_folder"),)), []
+    images: list[Path] = []
+    left_out: list[LeftOut] = []
+    subfolders: list[Path] = []
+    others: dict[str, list[Path]] = {}
+    has_verdicts = any(entry.name == VERDICTS for entry in found)
+    for entry in found:
+        path = folder / entry.name
+        kind = _kind(entry)
+        if kind == "folder":
+            apart = _reason_apart(entry.name, has_verdicts)
+            if apart is None:
+                subfolders.append(path)
+            else:
+                left_out.extend(LeftOut(image, apart) for image in _names_below(path))
+        elif kind == "folder_link":
+            if not is_kept_apart(entry.name):
+                left_out.append(LeftOut(path, "folder_link"))
+        elif is_image_name(entry.name):
+            if entry.name.startswith("."):
+                left_out.append(LeftOut(path, "hidden"))
+            else:
+                images.append(path)
+        elif not entry.name.startswith("."):
+            suffix = path.suffix.lower()
+            if kind == "dead_link":
+                if not _NO_IMAGE.fullmatch(suffix):
+                    left_out.append(LeftOut(path, "dead_link"))
+            elif kind == "file" and not _NO_IMAGE.fullmatch(suffix):
+                others.setdefault(suffix, []).append(path)
+    left_out.extend(
+        LeftOut(path, "other_suffix")
+        for suffix, paths in others.items()
+        if _IMAGE_OF_ANOTHER_KIND.fullmatch(suffix) or any(map(_holds_image, paths[:_NUM_SNIFFED]))
+        for path in paths
+    )
+    return Listing(tuple(images), tuple(left_out)), subfolders
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["folder", "folder_link", "file", "dead_link", "special"]:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        mode = entry.stat().st_mode if entry.is_symlink() else None
+    except OSError:  # nothing at the link's end, or links in a loop
+        return "dead_link"
+    if mode is None:
+        return "file" if entry.is_file(follow_symlinks=False) else "special"
+    return "folder_link" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "special"
+
+
+def _reason_apart(name: str, has_verdicts: bool) -> Reason | None:
+    """Why a folder is not searched."""
+    if name.lower() in TOOL_FOLDERS:
+        return "tool_folder"
+    if name.startswith("."):
+        return "hidden"
+    return "overlay" if name == OVERLAYS and has_verdicts else None
+
+
+def _names_below(folder: Path) -> Iterator[Path]:
+    """All files in and below a folder with the name of an image; what cannot be listed is passed over."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in sorted(names) if is_image_name(name))
+
+
+_MAGIC = re.compile(
+    rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-7][\s#]|\x76\x2f\x31\x01|8BPS"
+    rb"|....ftyp(?:heic|heix|mif1|avif)|\0\0\0\x0c(?:jP  |JXL )|\xff\x0a"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    re.DOTALL,
+)
+"""How files of images begin."""
+
+
+def _holds_image(path: Path) -> bool:
+    """Whether a file begins as images do."""
+    try:
+        with path.open("rb") as file:
+            return _MAGIC.match(file.read(32)) is not None
+    except OSError:
+        return False
