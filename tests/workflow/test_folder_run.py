@@ -74,7 +74,7 @@ def test_unreadable_and_vanished_images_keep_their_place(model: Model, parts: Pa
     paths[5].unlink()
     write_png(parts / "later.png", model_image(model))
     outcomes = list(inspect_files(model.inspector, paths))
-    assert [path for path, _ in outcomes] == paths
+    assert [path for path, _ in outcomes] == list(paths)
     bad = {path.name: str(outcome) for path, outcome in outcomes if isinstance(outcome, ImageError)}
     assert set(bad) == {"02.png", "05.png"}
     assert "no such file" in bad["05.png"]
