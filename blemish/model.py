@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A bundle with the verbs of the main job: inspect, evaluate, save; run by `engine` with `threads`, see `load`."""
+    """A bundle with the verbs of the main job: inspect, evaluate, save; run by `engine` with `threads`, see `load`.
+
+    A model can be sent to other processes, also after use: there it loads its graph anew when it is first needed.
+    """
 
     def __init__(self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
         self.bundle = bundle
@@ -39,6 +42,9 @@ class Model:
     @cached_property
     def inspector(self) -> Inspector:
         return self.make_inspector()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "inspector"}
 
     def make_inspector(self, *, watch_drift: bool = False, num_images: int = 1) -> Inspector:
         """A new inspector of the bundle, run by the engine of this model.

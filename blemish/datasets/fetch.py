@@ -5,8 +5,8 @@ ones that anomalib's source records and other public projects confirm. Of the ar
 values are on public record, in one project (a second one agrees on transistor): they find a damaged download, but
 would not stop somebody who replaced the archive on purpose.
 
-The standard library downloads and unpacks. pooch does not resume a broken download, follows redirects to any host and
-needs four packages more, so it would not shorten this file.
+The standard library downloads and unpacks. pooch resumes no broken download, follows redirects to any host and brings
+requests with it, so it would not shorten this file.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from blemish.schema import Image, Prediction
 
 
 class Session:
-    """A detector's graph, ready to run by one engine; safe to use from several threads.
+    """A detector's graph, ready to run by one engine; safe to use from several threads, and can be pickled.
 
     `graph` is serialized ONNX, or what an engine has loaded already. `input_hw` is the size that images must have,
     `engine` what runs the graph. `threads` 0 lets the engine use all physical cores. Raises EngineError where the
@@ -22,6 +23,7 @@ class Session:
 
     def __init__(self, graph: bytes | Runner, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
         self.engine = engine
+        self._open = functools.partial(Session, graph, engine=engine, threads=threads)
         self._runner = open_runner(graph, engine=engine, threads=threads) if isinstance(graph, bytes) else graph
         if self._runner.input_names != ("image",) or not {"anomaly_map", "anomaly_score"} <= set(
             self._runner.output_names
@@ -32,6 +34,10 @@ class Session:
             )
         _, height, width, _ = self._runner.input_shapes["image"]
         self.input_hw: tuple[int, int] = (int(height), int(width))
+
+    def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
+        """In another process the graph is loaded anew: engines cannot be sent."""
+        return self._open, ()
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """One prediction for each image; all are run as one batch."""
