@@ -38,6 +38,7 @@ from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.sequence import ResizedImages, read_image_sizes
 from blemish.datasets.split import block_folds
 from blemish.decisions.thresholds import suspects
+from blemish.detectors.base import FitRequest
 from blemish.images.decode import read_image, read_mask
 from blemish.images.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
 from blemish.metrics.accumulate import PixelAccumulator
@@ -46,7 +47,7 @@ from blemish.metrics.ranking import auroc
 from blemish.registry import DEFAULT_BACKBONE, load_detector
 from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import Session
-from blemish.schema import DEFECTIVE, Fit, Image, ImageItem, silent
+from blemish.schema import DEFECTIVE, Fit, Image, ImageItem
 from blemish.synthesis.painted import make_defect
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings
@@ -99,7 +100,7 @@ def fit(
 ) -> Fit:
     module = load_detector("patchcore")
     checked = make_settings(module.INFO, settings)
-    return module.fit(images, checked, backbone=find_backbone(backbone), seed=0, folds=folds, progress=silent)
+    return module.fit(FitRequest(images=images, settings=checked, backbone=find_backbone(backbone), folds=folds))
 
 
 def session_of(fit: Fit) -> Session:

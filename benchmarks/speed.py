@@ -39,6 +39,7 @@ from record import RESULTS, origin, write_record
 
 import blemish
 from blemish.datasets.index import open_dataset
+from blemish.detectors.base import FitRequest
 from blemish.detectors.features import deepest_layers
 from blemish.errors import EngineError
 from blemish.graph.builder import GraphBuilder
@@ -122,7 +123,7 @@ def fitted(images: Sequence[Image], bank_size: int) -> bytes:
     detector = load_detector("patchcore")
     settings = make_settings(detector.INFO, {"bank_size": bank_size})
     backbone = find_backbone("efficientnet-lite0")
-    return detector.fit(images, settings, backbone=backbone, seed=0, folds=(), progress=silent).graph
+    return detector.fit(FitRequest(images=images, settings=settings, backbone=backbone)).graph
 
 
 def bank_rows(images: Sequence[Image]) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ from speed import installed_mb
 import blemish
 from blemish.datasets.index import open_dataset
 from blemish.datasets.sequence import ResizedImages
+from blemish.detectors.base import FitRequest
 from blemish.graph.read import AddStep, ClipStep, ConvStep, read_convolutions
 from blemish.images.decode import read_image
 from blemish.images.resize import resize_image
@@ -50,7 +51,7 @@ from blemish.metrics.ranking import auroc
 from blemish.registry import load_detector
 from blemish.runtime.engines import available_engines
 from blemish.runtime.peak_memory import peak_memory_mb
-from blemish.schema import Image, silent
+from blemish.schema import Image
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings
 
@@ -209,7 +210,7 @@ def fit_once(data: Path, wanted: str) -> dict[str, float | None]:
     start = time.perf_counter()
     images = ResizedImages(paths, HW)
     backbone = find_backbone("efficientnet-lite0")
-    fitted = detector.fit(images, settings, backbone=backbone, seed=0, folds=(), progress=silent)
+    fitted = detector.fit(FitRequest(images=images, settings=settings, backbone=backbone))
     return {
         "fit_seconds": round(time.perf_counter() - start, 2),
         "peak_memory_mb": peak_memory_mb(),

@@ -10,6 +10,7 @@ BlemishError                 everything below; the command line prints it as one
 ├── EngineError              an engine that is not installed or cannot run a graph
 ├── MetricError              a metric that is not defined for the given labels or maps
 ├── TrainingError            a training run that cannot go on
+├── Cancelled                work that was asked to stop
 └── OutputError              a place that cannot be written to
 
 EngineWarning                an engine failed to load and another one runs in its place
@@ -56,6 +57,10 @@ class MetricError(BlemishError):
 
 class TrainingError(BlemishError):
     """A training run that cannot go on."""
+
+
+class Cancelled(BlemishError):  # noqa: N818 - nothing went wrong
+    """Work that was asked to stop; nothing of it was written but whole checkpoints."""
 
 
 class OutputError(BlemishError):

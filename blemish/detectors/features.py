@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detectors.base import FitRequest
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.pixels import image_input
 from blemish.runtime.onnx_runner import GraphRunner
-from blemish.runtime.pipeline import map_in_order, usable_cores
-from blemish.schema import Backbone, Fit, HeldOut, Image, Progress, Reduction
+from blemish.runtime.pipeline import map_in_order
+from blemish.schema import Backbone, Fit, HeldOut, Image, Reduction
 
 Result = TypeVar("Result")
 
@@ -43,47 +44,40 @@ class Head:
 
 
 def fit_on_embeddings(
-    images: Sequence[Image],
-    embedder: bytes,
-    learn: Callable[[Embeddings], Head],
-    *,
-    reduction: Reduction,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
+    request: FitRequest[Any], embedder: bytes, learn: Callable[[Embeddings], Head], *, reduction: Reduction
 ) -> Fit:
     """The fit of a detector whose head is learned from embeddings by `learn`."""
 
     def learn_from(embeddings: Embeddings, places: Places) -> Head:
         return learn(embeddings if len(places) == len(embeddings) else embeddings[places])
 
-    return fit_on_places(images, embedder, learn_from, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_places(request, embedder, learn_from, reduction=reduction)
 
 
 def fit_on_places(
-    images: Sequence[Image],
+    request: FitRequest[Any],
     embedder: bytes,
     learn: Callable[[Embeddings, Places], Head],
     *,
     copies: Sequence[Sequence[Image]] = (),
     reduction: Reduction,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
 ) -> Fit:
     """As `fit_on_embeddings`, for a `learn` that is given all embeddings and the rows of those to learn from.
 
     So it can keep what it found out about single images from one call to the next. Behind the embeddings of the images
     come those of each of `copies`, the same images turned, in the same order; they are in no fold.
     """
+    images = request.images
     runner = GraphRunner(embedder, threads=1)
     shape = runner.run({"image": images[0][None]})["embedding"].shape[1:]
     learned = learned_places(len(images), 4 * int(np.prod(shape)) * (1 + len(copies)))
     embeddings = np.empty(((1 + len(copies)) * len(learned), *shape), np.float32)
     for turn, turned in enumerate((images, *copies)):
-        _embed(turned, learned, runner, embeddings[turn * len(learned) :], progress)
+        _embed(request, turned, learned, runner, embeddings[turn * len(learned) :])
     head = learn(embeddings, np.arange(len(learned)))
-    held_out = _held_out(images, runner, learned, embeddings, learn, folds, progress) if folds else None
+    held_out = _held_out(request, runner, learned, embeddings, learn) if len(request.folds) else None
     facts = {**head.facts, **_facts_of_part(len(learned), len(images))}
-    return Fit(_join(embedder, head, images[0].shape[:2]), facts, reduction, held_out)
+    return Fit(_join(embedder, head, request.input_hw), facts, reduction, held_out)
 
 
 def learned_places(num_images: int, bytes_of_each: int) -> Places:
@@ -119,7 +113,7 @@ def deepest_layers(backbone: Backbone, strides: Sequence[int]) -> tuple[str, ...
 
 
 def _embed(
-    images: Sequence[Image], places: Places, runner: GraphRunner, embeddings: Embeddings, progress: Progress
+    request: FitRequest[Any], images: Sequence[Image], places: Places, runner: GraphRunner, embeddings: Embeddings
 ) -> None:
     """Puts the embeddings of the images at `places` into `embeddings`, in their order."""
 
@@ -127,20 +121,19 @@ def _embed(
         found: NDArray[np.float32] = runner.run({"image": images[place][None]})["embedding"][0]
         return found
 
-    for row, found in enumerate(_each(run, places)):
+    for row, found in enumerate(_each(run, places, request.threads)):
         embeddings[row] = found
-        progress("reading features", row + 1, len(places))
+        request.report("reading features", row + 1, len(places))
 
 
 def _held_out(
-    images: Sequence[Image],
+    request: FitRequest[Any],
     embedder: GraphRunner,
     learned: Places,
     embeddings: Embeddings,
     learn: Callable[[Embeddings, Places], Head],
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
 ) -> HeldOut:
+    images, folds = request.images, request.folds
     rows = {int(place): row for row, place in enumerate(learned)}
     scores = np.empty(len(images), np.float32)
     maps: NDArray[np.float32] | None = None
@@ -153,25 +146,25 @@ def _held_out(
                 return head.run({"embedding": embeddings[rows[place]][None]})
             return head.run({"embedding": embedder.run({"image": images[place][None]})["embedding"]})
 
-        for place, found in zip(fold, _each(score, fold), strict=True):
+        for place, found in zip(fold, _each(score, fold, request.threads), strict=True):
             if maps is None:
                 maps = np.empty((len(images), *found["anomaly_map"].shape[1:]), np.float32)
             scores[place], maps[place] = found["anomaly_score"][0], found["anomaly_map"][0]
-        progress("scoring held-out good images", number + 1, len(folds))
+        request.report("scoring held-out good images", number + 1, len(folds))
     assert maps is not None
     return HeldOut(scores, maps)
 
 
-def _each(work: Callable[[int], Result], places: Places) -> Iterator[Result]:
-    """What `work` gives for each image, in order; each core does one of them by itself.
+def _each(work: Callable[[int], Result], places: Places, threads: int) -> Iterator[Result]:
+    """What `work` gives for each image, in order; each thread does one of them by itself.
 
-    The numbers are those of batches on all cores, and come faster.
+    The numbers are those of batches on all threads, and come faster.
     """
 
     def tell(num_threads: int) -> None:
         _log.warning("memory ran out: reading %d at a time from here on", num_threads)
 
-    return map_in_order(work, places.tolist(), usable_cores(), on_fewer=tell)
+    return map_in_order(work, places.tolist(), threads, on_fewer=tell)
 
 
 def _head_graph(head: Head, shape: tuple[int, ...]) -> bytes:

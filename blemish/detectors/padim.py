@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.detectors.features import Embeddings, Head, deepest_layers, fit_on_embeddings
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_embedding, embedding_grid
 from blemish.graph.finish import finish
 from blemish.graph.gaussian import mahalanobis
-from blemish.schema import Backbone, Fit, Image, Progress, Reduction
+from blemish.schema import Fit, Reduction
 
 TOGETHER = 64
 """Positions whose covariances are computed at a time."""
@@ -48,23 +47,15 @@ INFO = DetectorInfo(
 )
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`; the seed draws the channels."""
+    settings, backbone, input_hw = request.settings, request.backbone, request.input_hw
     assert backbone is not None
-    input_hw = images[0].shape[:2]
     layers = settings.layers or deepest_layers(backbone, (8, 16))
     grid = embedding_grid(backbone, layers, input_hw)
     reduction = Reduction("max")
     total = sum(backbone.layer(name).channels for name in layers)
-    kept = np.sort(np.random.default_rng(seed).permutation(total)[: settings.channels])
+    kept = np.sort(np.random.default_rng(request.seed).permutation(total)[: settings.channels])
 
     def learn(embeddings: Embeddings) -> Head:
         means, whiteners = fit_gaussians(embeddings, settings.covariance, settings.regularization)
@@ -76,7 +67,7 @@ def fit(
         return Head(append, {"channels": len(kept)})
 
     embedder = build_embedding(backbone, layers, input_hw, pooling=1, kept=kept)
-    return fit_on_embeddings(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_embeddings(request, embedder, learn, reduction=reduction)
 
 
 def fit_gaussians(

@@ -12,11 +12,9 @@ Four things differ from the paper; docs/accuracy.md tells what each of them brin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -28,7 +26,7 @@ from blemish.detectors.bank import (
     layer_weights,
     usual_distances,
 )
-from blemish.detectors.base import DetectorInfo, Preset
+from blemish.detectors.base import DetectorInfo, FitRequest, Preset
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
 from blemish.detectors.positions import usual_maxima
 from blemish.detectors.symmetry import Symmetry, symmetric_copies, with_turned_maps
@@ -37,7 +35,7 @@ from blemish.graph.embedding import build_packed_embedding, packed_layers, unpac
 from blemish.graph.finish import finish_sum
 from blemish.graph.grid import on_grid
 from blemish.graph.neighbor import nearest_distance
-from blemish.schema import Backbone, Fit, Image, Progress, Reduction
+from blemish.schema import Fit, Reduction
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -81,32 +79,24 @@ INFO = DetectorInfo(
 )
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`; nothing is drawn, the seed makes no difference."""
+    settings, backbone, input_hw = request.settings, request.backbone, request.input_hw
     assert backbone is not None
-    input_hw = images[0].shape[:2]
     layers = settings.layers or deepest_layers(backbone, (8, 16))
     embedder = build_packed_embedding(backbone, layers, input_hw, settings.pooling)
     packed = packed_layers(backbone, layers, input_hw)
     finest = min((layer.grid for layer in packed), key=lambda grid: grid.stride)
     reduction = Reduction("max")
-    copies = symmetric_copies(images, settings.symmetries)
+    copies = symmetric_copies(request.images, settings.symmetries)
     covers: list[Places] = []
 
     def learn(embeddings: Embeddings, places: Places) -> Head:
         num_images = len(embeddings) // (1 + len(copies))
         if not covers:  # the cover of an image depends on nothing else: all fits share it
-            held_share = max((len(fold) for fold in folds), default=0) / len(images)
+            held_share = max((len(fold) for fold in request.folds), default=0) / len(request.images)
             count = candidates_of_each(int(len(embeddings) * (1 - held_share)))
-            covers.extend(cover_images(embeddings, layer, count, progress) for layer in packed)
+            covers.extend(cover_images(embeddings, layer, count, request.report) for layer in packed)
         sources = np.concatenate([places + turn * num_images for turn in range(1 + len(copies))])
         banks = [
             fit_bank(
@@ -117,12 +107,12 @@ def fit(
                 settings.bank_size,
                 settings.whitening,
                 settings.spacing,
-                progress,
+                request.report,
                 num_images=num_images,
             )
             for layer, cover in zip(packed, covers, strict=True)
         ]
-        units, maps = usual_distances(embeddings, places, packed, banks, progress)
+        units, maps = usual_distances(embeddings, places, packed, banks, request.report)
         level, spread = np.zeros_like(maps[0]), np.ones_like(maps[0])
         if settings.by_position:
             level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
@@ -141,7 +131,7 @@ def fit(
 
         return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks]})
 
-    return fit_on_places(images, embedder, learn, copies=copies, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_places(request, embedder, learn, copies=copies, reduction=reduction)
 
 
 def distance_to_bank(builder: GraphBuilder, embedding: str, bank: LayerBank) -> str:

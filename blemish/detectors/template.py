@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.detectors.features import Embeddings, Head, fit_on_embeddings
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import build_pixel_embedding
 from blemish.graph.finish import finish
 from blemish.graph.grid import cell_grid
-from blemish.schema import Backbone, Fit, Image, Progress, Reduction
+from blemish.schema import Fit, Reduction
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -38,17 +36,9 @@ INFO = DetectorInfo(
 )
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`; neither backbone nor seed is used."""
-    input_hw = images[0].shape[:2]
+    settings, input_hw = request.settings, request.input_hw
     grid = cell_grid(input_hw, settings.cell)
     reduction = Reduction("max")
 
@@ -66,4 +56,4 @@ def fit(
         return Head(append)
 
     embedder = build_pixel_embedding(input_hw, settings.cell)
-    return fit_on_embeddings(images, embedder, learn, reduction=reduction, folds=folds, progress=progress)
+    return fit_on_embeddings(request, embedder, learn, reduction=reduction)

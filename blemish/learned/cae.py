@@ -9,22 +9,19 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.fitting import fit_reconstruction, prepare_augmented
 from blemish.learned.layers import decoder, doubled, encoder
 from blemish.learned.losses import ReconstructionLoss, error_map, reconstruction_loss
 from blemish.learned.training import Batch, Learner, TrainingSettings, check_stride
-from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.schema import Fit
 
 VECTOR_DEFAULTS = {"epochs": 200, "batch_size": 32, "learning_rate": 2e-4, "schedule": "none", "patience": 0}
 """How the form with a feature vector is trained unless said otherwise."""
@@ -106,26 +103,15 @@ def vector_network(width: int, latent: int, height: int, image_width: int) -> nn
     return nn.Sequential(*steps, nn.ConvTranspose2d(width, 3, 3, 2, 1, output_padding=1), nn.Sigmoid())
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`."""
-    height, width = images[0].shape[:2]
+    settings = request.settings
+    height, width = request.input_hw
     check_stride(height, width, 8 if settings.latent else 16, INFO.name)
     return fit_reconstruction(
-        images,
-        settings,
+        request,
         lambda: Cae(settings, height, width),
         functools.partial(prepare_augmented, settings.augmentation),
         name=INFO.name,
         sigma=settings.sigma,
-        seed=seed,
-        folds=folds,
-        progress=progress,
     )

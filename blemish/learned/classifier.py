@@ -13,14 +13,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from blemish.detectors.base import DetectorInfo
-from blemish.errors import DataError, SettingsError
+from blemish.detectors.base import DetectorInfo, FitRequest
+from blemish.errors import SettingsError
 from blemish.graph.grid import cell_grid
 from blemish.learned.backbone import usual_layers
 from blemish.learned.fitting import Made, fit_learned
@@ -28,7 +27,7 @@ from blemish.learned.pyramid import Encoder, PatchHead, backbone_encoder, resnet
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
 from blemish.learned.resnet import load_resnet
 from blemish.learned.training import Batch, Learner, Sample, Samples, TrainingSettings, train
-from blemish.schema import Backbone, Fit, Image, Mask, Progress, Reduction
+from blemish.schema import Backbone, Fit, Image, Mask, Reduction
 from blemish.synthesis.augment import Augmentation, augment
 from blemish.synthesis.painted import make_defect
 
@@ -63,6 +62,7 @@ INFO = DetectorInfo(
     settings=Settings,
     needs_backbone=True,
     needs_torch=True,
+    learns_from_defects=True,
     min_images=2,
     is_order_free=False,
     calibration="split",
@@ -125,59 +125,26 @@ def image_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(highest, is_defective)
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
-    """See `blemish.detectors.base.FitFunction`."""
-    return fit_with_defects(images, [], None, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
-
-
-def fit_with_defects(
-    images: Sequence[Image],
-    defects: Sequence[Image],
-    masks: Sequence[Mask | None] | None,
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
-    """The supervised form: as `fit`, and learns from real defects too.
-
-    `defects` are of the size of `images`; `masks` has one mask per defect, or None where it isn't known which part of
-    the image is defective (no masks at all: None). `folds` index the good images only. Judge the result by defects
-    that are not among these (`blemish.datasets.labelled.split_defects`).
-    """
-    height, width = images[0].shape[:2]
+def fit(request: FitRequest[Settings]) -> Fit:
+    """See `blemish.detectors.base.FitFunction`; where defects are given, learns from them too."""
+    settings, defects = request.settings, request.defects
+    height, width = request.input_hw
     if min(height, width) < MIN_SIDE:
         raise SettingsError(f"classifier takes images of at least {MIN_SIDE} px a side, found {width} x {height} px")
-    known = _checked_masks(defects, masks, (height, width))
-    build, stride = _builder(settings, backbone)
+    masks = [np.ones((height, width), np.bool_) if mask is None else mask for mask in defects.masks]
+    build, stride = _builder(settings, request.backbone)
 
     def make(some: Sequence[Image], name: str) -> Made:
-        trained = train(
-            build,
-            Samples([*some, *defects], functools.partial(_prepare, settings, len(some), known), len(some)),
-            settings,
-            name=name,
-            seed=seed,
-            progress=progress,
-        )
+        prepare = functools.partial(_prepare, settings, len(some), masks)
+        trained = train(build, Samples([*some, *defects.images], prepare, len(some)), request, name=name)
         # The grid of the cells that `patch_loss` takes the mask on, wherever the network's receptive fields lie.
         grid = cell_grid((height, width), stride)
         reader = MapReader(grid, (height, width), sigma=settings.sigma, reduction=REDUCTION)
         reader.learn_usual(raw_maps(trained.learner, some))
-        facts = {**trained.facts, "network": settings.network, "num_defects": len(defects)}
+        facts = {**trained.facts, "network": settings.network, "num_defects": len(defects.images)}
         return Made(OneGraph(trained.learner, reader), facts)
 
-    return fit_learned(make, images, name=INFO.name, reduction=REDUCTION, folds=folds)
+    return fit_learned(make, request, name=INFO.name, reduction=REDUCTION)
 
 
 def _prepare(
@@ -199,23 +166,6 @@ def _move_mask(mask: Mask, draw: int, augmentation: Augmentation) -> Mask:
     moves_only = replace(augmentation, brightness=0.0, contrast=0.0, noise=0.0, blur=0.0)
     picture = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
     return augment(picture, np.random.default_rng(draw), moves_only)[..., 0] > 127
-
-
-def _checked_masks(
-    defects: Sequence[Image], masks: Sequence[Mask | None] | None, image_hw: tuple[int, int]
-) -> list[Mask]:
-    """One mask per defect; where it is not known, all True."""
-    given = [None] * len(defects) if masks is None else list(masks)
-    if len(given) != len(defects):
-        raise DataError(f"{len(defects)} defective images but {len(given)} masks: give one per image, or None for it")
-    checked: list[Mask] = []
-    for number, (defect, mask) in enumerate(zip(defects, given, strict=True)):
-        if defect.shape[:2] != image_hw or (mask is not None and mask.shape != image_hw):
-            raise DataError(f"defective image {number}: it and its mask must have the size of the good images")
-        if mask is not None and not mask.any():
-            raise DataError(f"defective image {number}: its mask is empty; give None where the place is not known")
-        checked.append(np.ones(image_hw, np.bool_) if mask is None else mask)
-    return checked
 
 
 def _builder(settings: Settings, backbone: Backbone | None) -> tuple[Callable[[], Classifier], int]:

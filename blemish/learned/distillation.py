@@ -12,19 +12,19 @@ from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from blemish.detectors.base import FitRequest
 from blemish.errors import SettingsError
 from blemish.graph.grid import cell_grid, interpolation_matrix
 from blemish.learned.backbone import checked_layers, load_frozen
 from blemish.learned.fitting import Made, fit_learned, prepare_augmented
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
 from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, pixels_of, train
-from blemish.schema import Backbone, Fit, Image, Progress, Reduction
+from blemish.schema import Backbone, Fit, Image, Reduction
 
 Distance = Literal["cosine", "l2"]
 Fusion = Literal["sum", "product"]
@@ -53,20 +53,13 @@ NUM_STATISTICS = 64
 
 
 def fit_distilled(
-    student: Callable[[Teacher], nn.Module],
-    images: Sequence[Image],
-    settings: DistillationSettings,
-    *,
-    name: str,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
+    student: Callable[[Teacher], nn.Module], request: FitRequest[DistillationSettings], *, name: str
 ) -> Fit:
     """The `Fit` of a detector whose untrained student `student` builds for a teacher."""
+    settings, backbone = request.settings, request.backbone
     if backbone is None:
         raise SettingsError(f"{name} needs a backbone to learn from: give one, such as efficientnet-lite0")
-    height, width = images[0].shape[:2]
+    height, width = request.input_hw
     if min(height, width) < MIN_SIDE:
         raise SettingsError(f"{name} takes images of at least {MIN_SIDE} px a side, found {width} x {height} px")
     layers = checked_layers(backbone, settings.layers)
@@ -77,13 +70,13 @@ def fit_distilled(
             return DistillationLearner(teacher, student(teacher), settings.distance, settings.fusion)
 
         prepare = functools.partial(prepare_augmented, settings.augmentation)
-        trained = train(build, Samples(some, prepare), settings, name=training_name, seed=seed, progress=progress)
+        trained = train(build, Samples(some, prepare), request, name=training_name)
         learner = cast(DistillationLearner, trained.learner)
         reader = MapReader(learner.grid, (height, width), sigma=settings.sigma, reduction=REDUCTION)
         reader.learn_usual(raw_maps(learner, some))
         return Made(OneGraph(learner, reader), {**trained.facts, "layers": list(layers)})
 
-    return fit_learned(make, images, name=name, reduction=REDUCTION, folds=folds)
+    return fit_learned(make, request, name=name, reduction=REDUCTION)
 
 
 class Teacher(nn.Module):

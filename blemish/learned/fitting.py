@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from blemish.detectors.base import FitRequest
 from blemish.graph.grid import cell_grid
 from blemish.learned.export import export_graph
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
-from blemish.learned.training import Learner, Prepare, Sample, Samples, TrainingSettings, train
-from blemish.schema import Fit, HeldOut, Image, Progress, Reduction
+from blemish.learned.training import Learner, Prepare, Sample, Samples, TrainingSettings, at_most_threads, train
+from blemish.schema import Fit, HeldOut, Image, Reduction
 from blemish.synthesis.augment import Augmentation, augment
 
 BATCH = 8
@@ -30,55 +31,48 @@ class Made:
 
 
 def fit_learned(
-    make: Callable[[Sequence[Image], str], Made],
-    images: Sequence[Image],
-    *,
-    name: str,
-    reduction: Reduction,
-    folds: Sequence[NDArray[np.intp]],
+    make: Callable[[Sequence[Image], str], Made], request: FitRequest[Any], *, name: str, reduction: Reduction
 ) -> Fit:
     """The `Fit` of what `make(images, name)` trains; once for all images and once for the others of each fold.
 
     The name tells the trainings of one fit apart: their progress and their checkpoints.
     """
-    made = make(images, name)
-    height, width = images[0].shape[:2]
-    held_out = None
-    if len(folds):
-        scores = np.zeros(len(images), np.float32)
-        maps = np.zeros((len(images), height, width), np.float32)
-        for number, fold in enumerate(folds, 1):
-            kept = np.setdiff1d(np.arange(len(images)), fold)
-            fold_made = make([images[int(index)] for index in kept], f"{name} fold {number} of {len(folds)}")
-            maps[fold], scores[fold] = run_module(fold_made.graph, [images[int(index)] for index in fold])
-        held_out = HeldOut(scores, maps)
-    return Fit(export_graph(made.graph, height, width), made.facts, reduction, held_out)
+    images, folds = request.images, request.folds
+    height, width = request.input_hw
+    with at_most_threads(request.threads):
+        made = make(images, name)
+        held_out = None
+        if len(folds):
+            scores = np.zeros(len(images), np.float32)
+            maps = np.zeros((len(images), height, width), np.float32)
+            for number, fold in enumerate(folds, 1):
+                kept = np.setdiff1d(np.arange(len(images)), fold)
+                fold_made = make([images[int(index)] for index in kept], f"{name} fold {number} of {len(folds)}")
+                maps[fold], scores[fold] = run_module(fold_made.graph, [images[int(index)] for index in fold])
+            held_out = HeldOut(scores, maps)
+        return Fit(export_graph(made.graph, height, width), made.facts, reduction, held_out)
 
 
 def fit_reconstruction(
-    images: Sequence[Image],
-    settings: TrainingSettings,
+    request: FitRequest[TrainingSettings],
     build: Callable[[], Learner],
     prepare: Prepare,
     *,
     name: str,
     sigma: float,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
 ) -> Fit:
     """The `Fit` of a learner whose raw maps have the image's size; the score is the largest value of the map."""
-    input_hw = images[0].shape[:2]
+    input_hw = request.input_hw
     reduction = Reduction("max")
 
     def make(some: Sequence[Image], training_name: str) -> Made:
-        trained = train(build, Samples(some, prepare), settings, name=training_name, seed=seed, progress=progress)
+        trained = train(build, Samples(some, prepare), request, name=training_name)
         grid = cell_grid(input_hw, 1)
         reader = MapReader(grid, input_hw, sigma=sigma, reduction=reduction, logarithm=True)
         reader.learn_usual(raw_maps(trained.learner, some))
         return Made(OneGraph(trained.learner, reader), trained.facts)
 
-    return fit_learned(make, images, name=name, reduction=reduction, folds=folds)
+    return fit_learned(make, request, name=name, reduction=reduction)
 
 
 def prepare_augmented(augmentation: Augmentation, index: int, image: Image, rng: np.random.Generator) -> Sample:

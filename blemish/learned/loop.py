@@ -39,7 +39,7 @@ from blemish.learned.checkpoint import (
 )
 from blemish.learned.run import TrainingRun, resolve_device, resolve_precision
 from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, mean_of, pixels_of
-from blemish.schema import Progress, silent
+from blemish.schema import Cancel, Progress, cancellable, never, silent
 from blemish.synthesis.painted import make_defect
 
 NUM_SEPARATION = 16
@@ -59,6 +59,7 @@ def run_loop(
     name: str,
     seed: int,
     progress: Progress,
+    cancel: Cancel,
 ) -> tuple[tuple[dict[str, float], ...], int]:
     """Trains the learner in place to the weights of its best epoch; the history and the best epoch's number."""
     device = _device(run)
@@ -73,8 +74,8 @@ def run_loop(
         last.unlink(missing_ok=True)
         best.unlink(missing_ok=True)
     if run.num_devices > 1 or run.on_ray:
-        progress = silent  # the other processes cannot call back into this one
-    module = _Module(learner, samples, validation, settings, identity, best, name, seed, progress)
+        progress, cancel = silent, never  # the other processes cannot call back into this one
+    module = _Module(learner, samples, validation, settings, identity, best, name, seed, progress, cancel)
     if not is_over:
         module.batches = _Batches(training, settings.batch_size, seed)
         fit = functools.partial(_fit, module, samples, validation, run, device, last)
@@ -161,6 +162,7 @@ class _Module(lightning.LightningModule):
         name: str,
         seed: int,
         progress: Progress,
+        cancel: Cancel,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -168,7 +170,7 @@ class _Module(lightning.LightningModule):
         self.settings, self.identity, self.best, self.name, self.seed = settings, identity, best, name, seed
         self.history: list[dict[str, float]] = []
         self.batches: _Batches | None = None
-        self._progress = progress
+        self._progress, self._cancel = progress, cancel
         self._is_reported = False
         self._good, self._damaged = _separation_images(samples, validation, seed)
         self._losses: list[float] = []
@@ -206,6 +208,8 @@ class _Module(lightning.LightningModule):
             self._report()
 
     def training_step(self, batch: Batch, index: int) -> None:
+        # Between epochs alone a large training would go on for minutes after it was cancelled.
+        cancellable(silent, self._cancel)(f"training {self.name}", self.current_epoch, self.settings.epochs)
         batch = _to_pixels(batch)
         for group, optimizer in enumerate(_listed(self.optimizers())):
             loss = self.learner.loss(batch, group)
@@ -276,7 +280,8 @@ class _Module(lightning.LightningModule):
     def _report(self, finished: int = 0) -> None:
         if self.trainer.is_global_zero:
             loss = f", loss {self.history[-1]['validation_loss']:.4g}" if self.history else ""
-            self._progress(f"training {self.name}{loss}", self.current_epoch + finished, self.settings.epochs)
+            report = cancellable(self._progress, self._cancel)
+            report(f"training {self.name}{loss}", self.current_epoch + finished, self.settings.epochs)
 
     def _broken(self, value: float, where: str) -> str:
         kept = f"the checkpoint of epoch {len(self.history)} is kept" if self.history else "no epoch was finished"

@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.distillation import DistillationSettings, fit_distilled
 from blemish.learned.pyramid import Residual, block
-from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.schema import Fit
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -46,25 +44,13 @@ INFO = DetectorInfo(
 )
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`."""
+    settings = request.settings
     return fit_distilled(
         lambda teacher: Decoder(teacher.channels, teacher.strides, settings.width, settings.code_channels),
-        images,
-        settings,
+        request,
         name=INFO.name,
-        backbone=backbone,
-        seed=seed,
-        folds=folds,
-        progress=progress,
     )
 
 

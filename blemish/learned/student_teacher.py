@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.backbone import checked_layers, fresh_like
 from blemish.learned.distillation import DistillationSettings, fit_distilled
-from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.schema import Backbone, Fit
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -56,28 +54,12 @@ class Student(nn.Module):
         return [cast(Tensor, head(value)) for head, value in zip(self.heads, self.network(pixels), strict=True)]
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`."""
 
     def student(_: object) -> Student:
+        backbone = request.backbone
         assert backbone is not None
-        return Student(backbone, checked_layers(backbone, settings.layers))
+        return Student(backbone, checked_layers(backbone, request.settings.layers))
 
-    return fit_distilled(
-        student,
-        images,
-        settings,
-        name=INFO.name,
-        backbone=backbone,
-        seed=seed,
-        folds=folds,
-        progress=progress,
-    )
+    return fit_distilled(student, request, name=INFO.name)

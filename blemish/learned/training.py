@@ -25,9 +25,10 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as settings_dataclass
 from torch import Tensor, nn
 
+from blemish.detectors.base import FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.learned.run import TrainingRun, current_run
-from blemish.schema import Image, Mask, Progress, silent
+from blemish.schema import Image, Mask
 from blemish.synthesis.augment import Augmentation, Declared
 
 
@@ -126,15 +127,11 @@ class Trained:
 
 
 def train(
-    build: Callable[[], Learner],
-    samples: Samples,
-    settings: TrainingSettings,
-    *,
-    name: str,
-    seed: int,
-    progress: Progress = silent,
+    build: Callable[[], Learner], samples: Samples, request: FitRequest[TrainingSettings], *, name: str
 ) -> Trained:
-    """The learner of its best epoch; `build` is called under the seed. Runs as the surrounding `training_run` says.
+    """The learner of its best epoch on the samples; settings, seed and progress are those of the request.
+
+    `build` is called under the seed. Runs as the surrounding `training_run` says.
 
     Raises DataError for images that cannot be trained on, TrainingError where the loss stops being a number or a
     checkpoint cannot be written, SettingsError where the checkpoint to resume from is of another training.
@@ -142,7 +139,7 @@ def train(
     # Imported here: the training library takes seconds to load, and reading settings needs none of it.
     from blemish.learned.loop import run_loop
 
-    run = current_run()
+    run, settings, seed = current_run(), request.settings, request.seed
     images = _loaded(samples.images)
     order = np.random.default_rng((seed, 1)).permutation(len(images))
     num_held_out = min(max(1, round(settings.validation_ratio * len(images))), len(images) - 1)
@@ -168,7 +165,8 @@ def train(
             run=run,
             name=name,
             seed=seed,
-            progress=progress,
+            progress=request.progress,
+            cancel=request.cancel,
         )
     facts: dict[str, Any] = {
         "history": list(history),
@@ -195,6 +193,17 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def at_most_threads(threads: int) -> Iterator[None]:
+    """Inside, PyTorch uses no more threads than this on the CPU, nor more than it would have used."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_stride(height: int, width: int, stride: int, name: str) -> None:

@@ -8,24 +8,22 @@ damaged ones (as the reconstructive network of DRAEM, Zavrtanik et al., ICCV 202
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.backbone import load_frozen
 from blemish.learned.fitting import fit_reconstruction
 from blemish.learned.layers import doubling, halving, pixels_from
 from blemish.learned.losses import ReconstructionLoss, error_map
 from blemish.learned.training import Batch, Learner, Sample, TrainingSettings, check_stride
-from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.schema import Backbone, Fit, Image
 from blemish.synthesis.augment import augment
 from blemish.synthesis.painted import make_defect
 
@@ -179,28 +177,17 @@ class _Features:
         return torch.stack(differences).mean()
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`; the backbone is used where `perceptual` is above 0."""
-    height, width = images[0].shape[:2]
+    settings = request.settings
+    height, width = request.input_hw
     check_stride(height, width, STRIDE, INFO.name)
     return fit_reconstruction(
-        images,
-        settings,
-        lambda: UnetAe(settings, backbone),
+        request,
+        lambda: UnetAe(settings, request.backbone),
         functools.partial(prepare_damaged, settings),
         name=INFO.name,
         sigma=settings.sigma,
-        seed=seed,
-        folds=folds,
-        progress=progress,
     )
 
 

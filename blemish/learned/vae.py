@@ -7,23 +7,20 @@ Calibrated Decoders, ICML 2021): no weight between the two terms to tune, and no
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blemish.detectors.base import DetectorInfo
+from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.fitting import fit_reconstruction, prepare_augmented
 from blemish.learned.layers import decoder, doubled, encoder
 from blemish.learned.losses import error_map
 from blemish.learned.training import Batch, Learner, TrainingSettings, check_stride
-from blemish.schema import Backbone, Fit, Image, Progress
+from blemish.schema import Fit
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -106,26 +103,15 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
-def fit(
-    images: Sequence[Image],
-    settings: Settings,
-    *,
-    backbone: Backbone | None,
-    seed: int,
-    folds: Sequence[NDArray[np.intp]],
-    progress: Progress,
-) -> Fit:
+def fit(request: FitRequest[Settings]) -> Fit:
     """See `blemish.detectors.base.FitFunction`."""
-    height, width = images[0].shape[:2]
+    settings = request.settings
+    height, width = request.input_hw
     check_stride(height, width, STRIDE, INFO.name)
     return fit_reconstruction(
-        images,
-        settings,
+        request,
         lambda: Vae(settings),
         functools.partial(prepare_augmented, settings.augmentation),
         name=INFO.name,
         sigma=settings.sigma,
-        seed=seed,
-        folds=folds,
-        progress=progress,
     )

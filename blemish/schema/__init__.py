@@ -15,8 +15,9 @@ from blemish.schema.calibration import (
     ZoneMask,
 )
 from blemish.schema.evaluation import Evaluation, ImageResult, Picture
-from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Progress, Reduction, Tiling, silent
+from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Reduction, Tiling
 from blemish.schema.images import DEFECTIVE, GOOD, AnomalyMap, Image, ImageItem, Mask, Split
+from blemish.schema.progress import Cancel, Progress, cancellable, never, silent
 from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verdict
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "AnomalyMap",
     "Backbone",
     "Calibration",
+    "Cancel",
     "Condition",
     "CostCurve",
     "Costs",
@@ -52,5 +54,7 @@ __all__ = [
     "Verdict",
     "Zone",
     "ZoneMask",
+    "cancellable",
+    "never",
     "silent",
 ]

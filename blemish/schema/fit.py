@@ -1,24 +1,14 @@
-"""What a detector is given and what it gives back: backbone, progress, graph, facts, held-out results."""
+"""What a detector is given and what it gives back: backbone, graph, facts, held-out results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Progress(Protocol):
-    """How long work reports itself: called with the work's name, the steps done and the steps in all."""
-
-    def __call__(self, task: str, done: int, total: int) -> None: ...
-
-
-def silent(task: str, done: int, total: int) -> None:
-    """A `Progress` that says nothing."""
 
 
 @dataclass(frozen=True)

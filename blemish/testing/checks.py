@@ -31,13 +31,13 @@ from onnx.reference import ReferenceEvaluator
 from blemish.bundle.scan import find_external_data
 from blemish.datasets.index import DatasetIndex
 from blemish.decisions.reduction import reduce_map
-from blemish.detectors.base import DetectorInfo
-from blemish.errors import BlemishError, DataError, SettingsError
+from blemish.detectors.base import NO_DEFECTS, Defects, DetectorInfo, FitRequest
+from blemish.errors import BlemishError, Cancelled, DataError, SettingsError
 from blemish.model import load, train
 from blemish.registry import load_detector
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Backbone, Fit, Image, ImageItem, Prediction, Progress, silent
+from blemish.schema import Backbone, Cancel, Fit, Image, ImageItem, Prediction, Progress, never, silent
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_product, write_png
 from blemish.workflow.detector_settings import describe_settings, make_settings, settings_json
 
@@ -106,10 +106,21 @@ class Subject:
         *,
         seed: int = 0,
         folds: Sequence[NDArray[np.intp]] = (),
+        defects: Defects = NO_DEFECTS,
         progress: Progress = silent,
+        cancel: Cancel = never,
     ) -> Fit:
-        backbone = self._backbone if self.info.needs_backbone else None
-        return self.detector.fit(images, self.settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+        request = FitRequest(
+            images=images,
+            settings=self.settings,
+            backbone=self._backbone if self.info.needs_backbone else None,
+            seed=seed,
+            folds=folds,
+            defects=defects,
+            progress=progress,
+            cancel=cancel,
+        )
+        return self.detector.fit(request)
 
     def train(self, data: Any) -> Any:
         """The model that `blemish.train` makes of `data` at the tiny input size."""
@@ -129,12 +140,12 @@ def info_is_complete(subject: Subject) -> None:
 
 
 def fit_has_the_contract_signature(subject: Subject) -> None:
-    """`fit(images, settings, *, backbone, seed, folds, progress)`."""
-    parameters = inspect.signature(subject.detector.fit).parameters.values()
-    positional = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
-    keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    _require(positional == ["images", "settings"], f"fit's positional parameters are {positional}")
-    _require(keywords == {"backbone", "seed", "folds", "progress"}, f"fit's keywords are {sorted(keywords)}")
+    """`fit(request)`."""
+    signature = inspect.signature(subject.detector.fit)
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise AssertionError(f"fit{signature} does not take one FitRequest: {error}") from None
 
 
 def settings_are_frozen_and_have_defaults(subject: Subject) -> None:
@@ -348,6 +359,31 @@ def progress_is_reported(subject: Subject) -> None:
         _require(0 <= done <= total, f"progress of {task!r}: {done} of {total}")
 
 
+def fit_stops_when_cancelled(subject: Subject) -> None:
+    """Cancelled after its first report, `fit` raises `Cancelled` at the next."""
+    reports: list[str] = []
+    try:
+        subject.fit(
+            subject.product.good,
+            progress=lambda task, done, total: reports.append(task),
+            cancel=lambda: bool(reports),
+        )
+    except Cancelled:
+        _require(len(reports) == 1, f"{len(reports)} steps were reported, all but one after it was cancelled")
+        return
+    raise AssertionError("fit went on to its end after it was cancelled")
+
+
+def defects_are_learned_from(subject: Subject) -> None:
+    """A detector that declares to learn from defects gives another graph where some are given."""
+    if not subject.info.learns_from_defects:
+        return
+    known = subject.product.defects
+    defects = Defects([defect.image for defect in known], [None, *(defect.mask for defect in known[1:])])
+    found = subject.fit(subject.product.good, defects=defects)
+    _require(found.graph != subject.fitted.graph, "the defects that were given made no difference to the graph")
+
+
 def model_survives_its_file(subject: Subject) -> None:
     """Trained, saved and loaded, the model gives the same verdicts, and tells defects from good images of any form."""
     model = subject.train(list(subject.product.good))
@@ -413,6 +449,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     reference_evaluator_agrees,
     nothing_is_fetched,
     progress_is_reported,
+    fit_stops_when_cancelled,
+    defects_are_learned_from,
     model_survives_its_file,
     reconstruction_is_an_image,
     fit_is_quick,

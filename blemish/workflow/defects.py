@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.labelled import split_defects
 from blemish.datasets.sequence import ResizedImages
-from blemish.detectors.base import Detector, FitFunction
+from blemish.detectors.base import Defects, DetectorInfo
 from blemish.errors import DataError, SettingsError
 from blemish.images.decode import read_mask
 from blemish.images.resize import resize_mask
-from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress
+from blemish.schema import DEFECTIVE, ImageItem
 
 JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
@@ -34,28 +31,10 @@ def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
     return split_defects(found, JUDGING_SHARE, seed)[0]
 
 
-def fit_with(module: Detector, defects: Sequence[ImageItem], input_hw: tuple[int, int]) -> FitFunction:
-    """The detector's fit, or its supervised form with the given defects. Raises SettingsError where it has none."""
-    if not defects:
-        return module.fit
-    supervised = getattr(module, "fit_with_defects", None)
-    if supervised is None:
-        raise SettingsError(f"{module.INFO.name} cannot learn from defects; the detector `classifier` can")
-    defective = list(ResizedImages(tuple(item.path for item in defects), input_hw))
-    masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in defects]
-
-    def fit(
-        images: Sequence[Image],
-        settings: Any,
-        *,
-        backbone: Backbone | None,
-        seed: int,
-        folds: Sequence[NDArray[np.intp]],
-        progress: Progress,
-    ) -> Fit:
-        made: Fit = supervised(
-            images, defective, masks, settings, backbone=backbone, seed=seed, folds=folds, progress=progress
-        )
-        return made
-
-    return fit
+def read_defects(info: DetectorInfo, items: Sequence[ImageItem], input_hw: tuple[int, int]) -> Defects:
+    """The defects at the input size, with their masks. Raises SettingsError where the detector learns from none."""
+    if items and not info.learns_from_defects:
+        raise SettingsError(f"{info.name} cannot learn from defects; the detector `classifier` can")
+    images = list(ResizedImages(tuple(item.path for item in items), input_hw))
+    masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in items]
+    return Defects(images, masks)

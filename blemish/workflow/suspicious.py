@@ -10,6 +10,7 @@ import numpy as np
 from blemish.datasets.sequence import ResizedImages, read_image_sizes
 from blemish.datasets.split import NUM_FOLDS, block_folds
 from blemish.decisions.thresholds import suspects
+from blemish.detectors.base import FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.images.resize import choose_input_hw
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
@@ -48,14 +49,15 @@ def rank_good_images(
         raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")
     paths = tuple(item.path for item in items)
     images = ResizedImages(paths, choose_input_hw(read_image_sizes(paths), size))
-    fit = module.fit(
-        images,
-        module.INFO.settings(),
+    request = FitRequest(
+        images=images,
+        settings=module.INFO.settings(),
         backbone=find_backbone(backbone) if module.INFO.needs_backbone else None,
         seed=seed,
         folds=block_folds(len(images), min(NUM_FOLDS, len(images))),
         progress=progress,
     )
+    fit = module.fit(request)
     assert fit.held_out is not None
     scores = fit.held_out.anomaly_scores
     far = set(suspects(scores))

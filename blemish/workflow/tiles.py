@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blemish.datasets.sequence import ImageFiles
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
-from blemish.detectors.base import DetectorInfo, FitFunction
+from blemish.detectors.base import DetectorInfo, FitFunction, FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.inspection.predict import TileGrid
 from blemish.schema import Backbone, Fit, Image, Progress, Tiling, Zone, silent
@@ -120,7 +120,7 @@ def fit_on_tiles(
             raise DataError(
                 f"{len(part)} tiles to learn from, {info.name} needs at least {info.min_images}: add images"
             )
-        return fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
+        return fit_function(FitRequest(images=part, settings=settings, backbone=backbone, seed=seed, progress=progress))
 
     def score(graph: bytes, places: NDArray[np.intp], reduction_of: Fit, progress: Progress) -> GoodScores:
         part = images.subset(places)

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.detectors.base import Detector, DetectorInfo, FitFunction, Preset
+from blemish.detectors.base import Detector, FitRequest, Preset
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.images.decode import as_image
 from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
@@ -39,7 +39,7 @@ from blemish.workflow.calibrate import (
     scores_inside,
     short_hashes,
 )
-from blemish.workflow.defects import fit_with, labelled_defects
+from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
 from blemish.workflow.tiles import fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
@@ -111,8 +111,15 @@ def train(
             if calibration is None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS:
                 method = "split"
             defects = labelled_defects(data, seed) if with_defects else ()
-            fit_function = fit_with(module, defects, images.hw)
-            made = _fit(module.INFO, fit_function, checked, images, network, seed, method, product.zone, progress)
+            request = FitRequest(
+                images=images,
+                settings=checked,
+                backbone=network,
+                seed=seed,
+                defects=read_defects(module.INFO, defects, images.hw),
+                progress=progress,
+            )
+            made = _fit(module, request, images, method, product.zone)
         else:
             if with_defects or isinstance(size, tuple):
                 wanted = "learning from defects" if with_defects else "a size of height and width"
@@ -251,30 +258,24 @@ class _Made:
 
 
 def _fit(
-    info: DetectorInfo,
-    fit_function: FitFunction,
-    settings: Any,
+    module: Detector,
+    request: FitRequest[Any],
     images: ResizedImages,
-    backbone: Backbone | None,
-    seed: int,
     method: Literal["cross", "split"],
     zone: Zone | None,
-    progress: Progress,
 ) -> _Made:
     if method == "cross":
-        folds = block_folds(len(images), min(NUM_FOLDS, len(images)))
-        fit = fit_function(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+        fit = module.fit(replace(request, folds=block_folds(len(images), min(NUM_FOLDS, len(images)))))
         assert fit.held_out is not None
         return _Made(fit, scores_inside(fit.held_out, fit.reduction, zone), np.arange(len(images)), images, seen=images)
-    kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
-    if len(kept) < info.min_images or len(held) < 2:
+    kept, held = holdout_split(len(images), CALIBRATION_SHARE, request.seed)
+    if len(kept) < module.INFO.min_images or len(held) < 2:
         raise DataError(
             f"{len(images)} good images are too few to keep a part for calibration: "
             "add images or use --calibration cross"
         )
-    part = images.subset(kept)
-    fit = fit_function(part, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
-    found = score_images(fit.graph, images.subset(held), fit.reduction, tiling=None, zone=zone, progress=progress)
+    fit = module.fit(replace(request, images=images.subset(kept)))
+    found = score_images(fit.graph, images.subset(held), fit.reduction, tiling=None, zone=zone, progress=request.report)
     return _Made(fit, found, held, images, seen=images)
 
 

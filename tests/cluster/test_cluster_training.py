@@ -18,10 +18,10 @@ pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from blemish.cluster.connect import connected
+from blemish.detectors.base import FitRequest
 from blemish.errors import EngineError, SettingsError
 from blemish.learned import cae
 from blemish.learned.run import TrainingRun, training_run
-from blemish.schema import silent
 from blemish.testing.tiny import TinyProduct
 
 
@@ -35,7 +35,7 @@ def fit(product: TinyProduct, folder: Path, *, num_workers: int = 2, resume: boo
     options = cae.Settings(**{"epochs": 2, "width": 4, "batch_size": 4, "augmentation": "none", **settings})
     run = TrainingRun(folder=folder, resume=resume, device="cpu", num_devices=num_workers, on_ray=True)
     with training_run(run):
-        return cae.fit(list(product.good), options, backbone=None, seed=0, folds=(), progress=silent)
+        return cae.fit(FitRequest(images=list(product.good), settings=options))
 
 
 EPOCHS = 60

@@ -16,7 +16,8 @@ import pytest
 
 from blemish import registry
 from blemish.detectors import template
-from blemish.schema import Backbone, Fit, HeldOut, Reduction
+from blemish.detectors.base import FitRequest
+from blemish.schema import Backbone, Fit, HeldOut, Reduction, never, silent
 from blemish.testing import checks
 from blemish.testing.checks import Subject
 
@@ -41,8 +42,8 @@ def faulty(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> Callable[...,
 def after(change: Callable[[Fit], Fit]) -> Sabotage:
     """A `fit` whose result is changed."""
 
-    def fit(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
-        return change(template.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress))
+    def fit(request: FitRequest[Any]) -> Fit:
+        return change(template.fit(request))
 
     return fit
 
@@ -50,8 +51,8 @@ def after(change: Callable[[Fit], Fit]) -> Sabotage:
 def before(change: Callable[..., Any]) -> Sabotage:
     """A `fit` that sees other images than it is given."""
 
-    def fit(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
-        return template.fit(change(images), settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+    def fit(request: FitRequest[Any]) -> Fit:
+        return template.fit(dataclasses.replace(request, images=change(request.images)))
 
     return fit
 
@@ -106,48 +107,52 @@ def turn_map(model: onnx.ModelProto) -> None:
 calls: list[int] = []
 
 
-def unstable(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
+def unstable(request: FitRequest[Any]) -> Fit:
     calls.append(1)
-    chosen = dataclasses.replace(settings, noise=4.0 + len(calls))
-    return template.fit(images, chosen, backbone=backbone, seed=seed, folds=folds, progress=progress)
+    chosen = dataclasses.replace(request.settings, noise=4.0 + len(calls))
+    return template.fit(dataclasses.replace(request, settings=chosen))
 
 
-def peeking(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
+def peeking(request: FitRequest[Any]) -> Fit:
     """Gives in-sample results as held-out ones."""
-    fit = template.fit(images, settings, backbone=backbone, seed=seed, folds=(), progress=progress)
-    if not len(folds):
+    fit = template.fit(dataclasses.replace(request, folds=()))
+    if not len(request.folds):
         return fit
-    predictions = checks.Session(fit.graph).predict(list(images))
+    predictions = checks.Session(fit.graph).predict(list(request.images))
     scores = np.array([prediction.anomaly_score for prediction in predictions], np.float32)
     maps = np.stack([prediction.anomaly_map for prediction in predictions])
     return dataclasses.replace(fit, held_out=HeldOut(scores, maps))
 
 
-def fetching(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
+def fetching(request: FitRequest[Any]) -> Fit:
     with contextlib.suppress(OSError), socket.socket() as connection:
         connection.settimeout(0.01)
         connection.connect(("127.0.0.1", 9))
-    return template.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+    return template.fit(request)
 
 
-def cutting(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
+def cutting(request: FitRequest[Any]) -> Fit:
     """Makes images of mixed size fit by itself."""
-    height, width = np.min([image.shape[:2] for image in images], axis=0)
-    cut = [image[:height, :width] for image in images]
-    return template.fit(cut, settings, backbone=backbone, seed=seed, folds=folds, progress=progress)
+    height, width = np.min([image.shape[:2] for image in request.images], axis=0)
+    cut = [image[:height, :width] for image in request.images]
+    return template.fit(dataclasses.replace(request, images=cut))
 
 
-def silent_fit(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
-    return template.fit(images, settings, backbone=backbone, seed=seed, folds=folds, progress=lambda *_: None)
+def silent_fit(request: FitRequest[Any]) -> Fit:
+    return template.fit(dataclasses.replace(request, progress=silent))
 
 
-def missing_keyword(images, settings, *, backbone, seed, folds):  # type: ignore[no-untyped-def]
+def unstoppable(request: FitRequest[Any]) -> Fit:
+    return template.fit(dataclasses.replace(request, cancel=never))
+
+
+def separate_arguments(images, settings, *, backbone, seed, folds, progress):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
 FAULTS: dict[str, dict[str, Any]] = {
     "info_is_complete": {"summary": ""},
-    "fit_has_the_contract_signature": {"fit": missing_keyword},
+    "fit_has_the_contract_signature": {"fit": separate_arguments},
     "settings_are_frozen_and_have_defaults": {"settings": LooseSettings},
     "settings_are_described": {"settings": LooseSettings},
     "graph_is_valid": {"fit": edited(lambda model: model.graph.node[0].input.append("nothing"))},
@@ -165,6 +170,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "held_out_results_come_from_the_others": {"fit": peeking},
     "nothing_is_fetched": {"fit": fetching},
     "progress_is_reported": {"fit": silent_fit},
+    "fit_stops_when_cancelled": {"fit": unstoppable},
+    "defects_are_learned_from": {"learns_from_defects": True},
     "reconstruction_is_an_image": {"reconstructs": True},
 }
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from blemish.detectors import features
+from blemish.detectors.base import FitRequest
 from blemish.detectors.features import Embeddings, Head, fit_on_places
 from blemish.detectors.symmetry import symmetric_copies
 from blemish.errors import EngineError
@@ -21,7 +22,7 @@ from blemish.graph.grid import cell_grid
 from blemish.registry import load_detector
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Backbone, Fit, Image, Reduction, silent
+from blemish.schema import Backbone, Fit, Image, Reduction
 from blemish.testing.tiny import TINY_HW, TinyProduct
 
 POSITIONS, CHANNELS = 64, 12
@@ -34,7 +35,12 @@ def embedder(backbone: Backbone) -> bytes:
 
 
 def fit_mean(
-    images: Sequence[Image], embedder: bytes, *, folds: Sequence[Any] = (), symmetries: Sequence[Any] = ()
+    images: Sequence[Image],
+    embedder: bytes,
+    *,
+    folds: Sequence[Any] = (),
+    symmetries: Sequence[Any] = (),
+    threads: int = 2,
 ) -> tuple[Fit, list[Embeddings]]:
     """A fit whose map is the distance from the mean of what is learned from, and what that was each time."""
     seen: list[Embeddings] = []
@@ -53,7 +59,13 @@ def fit_mean(
         return Head(append)
 
     copies = symmetric_copies(images, symmetries)
-    fit = fit_on_places(images, embedder, learn, copies=copies, reduction=Reduction(), folds=folds, progress=silent)
+    fit = fit_on_places(
+        FitRequest(images=images, settings=None, folds=folds, threads=threads),
+        embedder,
+        learn,
+        copies=copies,
+        reduction=Reduction(),
+    )
     return fit, seen
 
 
@@ -86,10 +98,9 @@ def test_where_memory_runs_out_fewer_images_are_read_at_a_time(
                     raise error
             return super().run(inputs)
 
-    monkeypatch.setattr(features, "usable_cores", lambda: 4)
     monkeypatch.setattr(features, "GraphRunner", FullOnce)
     with caplog.at_level(logging.WARNING):
-        [found] = fit_mean(product.good, embedder)[1]
+        [found] = fit_mean(product.good, embedder, threads=4)[1]
     np.testing.assert_array_equal(found, expected)
     assert [record.getMessage() for record in caplog.records] == ["memory ran out: reading 2 at a time from here on"]
 
@@ -137,5 +148,5 @@ class TestMoreImagesThanMemory:
     ) -> None:
         module = load_detector(name)
         settings = module.INFO.settings()
-        fit = module.fit(product.good, settings, backbone=backbone, seed=0, folds=(), progress=silent)
+        fit = module.fit(FitRequest(images=product.good, settings=settings, backbone=backbone))
         assert 1 <= fit.facts["num_learned"] < 16

@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis, pdist
 
 from blemish.detectors import padim, patchcore, template
+from blemish.detectors.base import FitRequest
 from blemish.detectors.features import deepest_layers
 from blemish.detectors.padim import fit_gaussians
 from blemish.detectors.scaling import fit_scaling
 from blemish.errors import BackboneError
 from blemish.registry import load_detector
 from blemish.runtime.session import Session
-from blemish.schema import Backbone, Fit, silent
+from blemish.schema import Backbone, Fit
 from blemish.testing.tiny import TinyProduct
 
 
 def fit(name: str, images: Any, backbone: Backbone, **settings: Any) -> Fit:
     module = load_detector(name)
     chosen = module.INFO.settings(**settings)
-    return module.fit(images, chosen, backbone=backbone, seed=0, folds=(), progress=silent)
+    return module.fit(FitRequest(images=images, settings=chosen, backbone=backbone))
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

@@ -19,6 +19,7 @@ from blemish.detectors.bank import (
     layer_weights,
     usual_distances,
 )
+from blemish.detectors.base import FitRequest
 from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
 from blemish.detectors.positions import DOUBT, usual_maxima
 from blemish.graph.embedding import PackedLayer
@@ -178,7 +179,7 @@ def lively_images(count: int) -> list[np.ndarray]:
 def maps_of(backbone: Backbone, good: list[np.ndarray], images: list[np.ndarray], **settings: object) -> np.ndarray:
     module = load_detector("patchcore")
     options = module.INFO.settings(**settings)
-    found = module.fit(good, options, backbone=backbone, seed=0, folds=(), progress=silent)
+    found = module.fit(FitRequest(images=good, settings=options, backbone=backbone))
     return np.stack([one.anomaly_map for one in Session(found.graph).predict(images)])
 
 

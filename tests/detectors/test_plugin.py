@@ -31,7 +31,8 @@ def plugin(tmp_path: Path) -> Path:
 
 
 def run(plugin: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(plugin)}
+    path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
         [sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=plugin, env=environment
     )

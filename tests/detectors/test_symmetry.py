@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from blemish.detectors.base import FitRequest
 from blemish.detectors.symmetry import symmetric_copies
 from blemish.errors import SettingsError
 from blemish.registry import load_detector
 from blemish.runtime.session import Session
-from blemish.schema import Backbone, silent
+from blemish.schema import Backbone
 from blemish.testing.tiny import TinyProduct
 
 IMAGES = tuple(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in range(3))
@@ -43,7 +44,7 @@ def test_a_mirrored_part_is_good_where_that_is_declared(product: TinyProduct, ba
 
     def mean_score(**settings: object) -> float:
         options = module.INFO.settings(bank_size=500, **settings)
-        fit = module.fit(product.good, options, backbone=backbone, seed=0, folds=(), progress=silent)
+        fit = module.fit(FitRequest(images=product.good, settings=options, backbone=backbone))
         return float(np.mean([found.anomaly_score for found in Session(fit.graph).predict(mirrored)]))
 
     assert mean_score(symmetries=("flip_horizontal",)) < 0.9 * mean_score()
@@ -53,6 +54,6 @@ def test_held_out_scores_stay_those_of_the_images_themselves(product: TinyProduc
     module = load_detector("patchcore")
     folds = [np.arange(0, len(product.good), 2), np.arange(1, len(product.good), 2)]
     options = module.INFO.settings(bank_size=500, symmetries=("half_turn",))
-    fit = module.fit(product.good, options, backbone=backbone, seed=0, folds=folds, progress=silent)
+    fit = module.fit(FitRequest(images=product.good, settings=options, backbone=backbone, folds=folds))
     assert fit.held_out is not None
     assert len(fit.held_out.anomaly_scores) == len(product.good)

@@ -14,13 +14,13 @@ safetensors = pytest.importorskip("safetensors.torch")
 
 from torch.nn import functional as F  # noqa: E402
 
+from blemish.detectors.base import Defects, FitRequest  # noqa: E402
 from blemish.errors import DataError, SettingsError  # noqa: E402
 from blemish.graph.grid import cell_grid  # noqa: E402
 from blemish.learned import classifier  # noqa: E402
 from blemish.learned.classifier import (  # noqa: E402
     Classifier,
     Settings,
-    fit_with_defects,
     image_loss,
     patch_loss,
 )
@@ -29,7 +29,7 @@ from blemish.learned.fitting import run_module  # noqa: E402
 from blemish.learned.pyramid import resnet_encoder, small_encoder  # noqa: E402
 from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.resnet import ResNet, load_resnet  # noqa: E402
-from blemish.schema import Backbone, Fit, silent  # noqa: E402
+from blemish.schema import Backbone, Fit  # noqa: E402
 from blemish.synthesis.augment import NONE, Augmentation, augment  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 
@@ -47,9 +47,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 
 def fit(product: TinyProduct, backbone: Backbone | None = None, **settings: object) -> Fit:
-    return classifier.fit(
-        product.good, Settings(**{**CNN, **settings}), backbone=backbone, seed=0, folds=[], progress=silent
-    )
+    return classifier.fit(FitRequest(images=product.good, settings=Settings(**{**CNN, **settings}), backbone=backbone))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def test_the_same_seed_gives_the_same_graph(product: TinyProduct) -> None:
 
 def test_held_out_results_come_from_folds(product: TinyProduct) -> None:
     folds = [np.arange(0, 8), np.arange(8, 16)]
-    found = classifier.fit(product.good, Settings(**CNN, epochs=1), backbone=None, seed=0, folds=folds, progress=silent)
+    found = classifier.fit(FitRequest(images=product.good, settings=Settings(**CNN, epochs=1), folds=folds))
     assert found.held_out is not None
     assert found.held_out.anomaly_maps.shape == (16, 64, 64)
     assert (found.held_out.anomaly_scores.reshape(2, 8).std(axis=1) > 0).all()
@@ -110,15 +108,13 @@ def test_a_resnet_learns_from_weights_in_a_file(product: TinyProduct, tmp_path: 
 def test_real_defects_are_learned_with_and_without_masks(product: TinyProduct) -> None:
     defects = [defect.image for defect in product.defects]
     masks = [product.defects[0].mask, None, *(defect.mask for defect in product.defects[2:])]
-    found = fit_with_defects(
-        product.good,
-        defects,
-        masks,
-        Settings(**CNN, epochs=1),
-        backbone=None,
-        seed=0,
-        folds=[np.arange(8), np.arange(8, 16)],
-        progress=silent,
+    found = classifier.fit(
+        FitRequest(
+            images=product.good,
+            settings=Settings(**CNN, epochs=1),
+            folds=[np.arange(8), np.arange(8, 16)],
+            defects=Defects(defects, masks),
+        )
     )
     assert found.facts["num_defects"] == len(defects)
     assert found.facts["num_train"] + found.facts["num_validation"] == len(product.good) + len(defects)
@@ -132,15 +128,12 @@ def test_real_defects_help(fitted: Fit, product: TinyProduct) -> None:
     def lightened(images: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         return [np.clip(image.astype(int) + 45, 0, 255).astype(np.uint8) for image in images]
 
-    taught = fit_with_defects(
-        product.good,
-        lightened(product.good[:12]),
-        None,
-        Settings(**CNN, epochs=15),
-        backbone=None,
-        seed=0,
-        folds=[],
-        progress=silent,
+    taught = classifier.fit(
+        FitRequest(
+            images=product.good,
+            settings=Settings(**CNN, epochs=15),
+            defects=Defects(lightened(product.good[:12]), [None] * 12),
+        )
     )
 
     def margin(graph: bytes) -> float:
@@ -156,7 +149,7 @@ def test_real_defects_help(fitted: Fit, product: TinyProduct) -> None:
     [
         (1, [], "1 defective images but 0 masks"),
         (1, [np.zeros((64, 64), bool)], "its mask is empty"),
-        (1, [np.ones((8, 8), bool)], "must have the size of the good images"),
+        (1, [np.ones((8, 8), bool)], r"defective image 0 is of \(64, 64\) pixels, its mask of \(8, 8\)"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(
@@ -164,7 +157,7 @@ def test_masks_that_do_not_fit_are_refused(
 ) -> None:
     images = [defect.image for defect in product.defects[:defects]]
     with pytest.raises(DataError, match=says):
-        fit_with_defects(product.good, images, masks, Settings(**CNN), backbone=None, seed=0, folds=[], progress=silent)
+        Defects(images, masks)
 
 
 def test_a_mask_moves_with_its_image() -> None:

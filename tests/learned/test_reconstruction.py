@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 
 import onnxruntime  # noqa: E402
 
-from blemish.detectors.base import DetectorInfo  # noqa: E402
+from blemish.detectors.base import DetectorInfo, FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import cae, ganomaly, unet_ae, vae  # noqa: E402
 from blemish.learned.losses import error_map  # noqa: E402
 from blemish.learned.training import Batch, pixels_of  # noqa: E402
-from blemish.schema import Backbone, Fit, Image, silent  # noqa: E402
+from blemish.schema import Backbone, Fit, Image  # noqa: E402
 from blemish.testing.tiny import TINY_HW, TinyProduct  # noqa: E402
 
 FAMILIES = (cae, unet_ae, vae, ganomaly)
@@ -33,7 +33,7 @@ LEARNING: dict[str, dict[str, Any]] = {
 
 def fit(family: ModuleType, images: Any, backbone: Backbone | None = None, **settings: Any) -> Fit:
     made = family.Settings(**{**SMALL, **settings})
-    return family.fit(images, made, backbone=backbone, seed=0, folds=[], progress=silent)
+    return family.fit(FitRequest(images=images, settings=made, backbone=backbone))
 
 
 def run(graph: bytes, images: list[Image]) -> dict[str, Any]:

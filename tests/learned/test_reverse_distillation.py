@@ -11,6 +11,7 @@ from pydantic import ValidationError
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+from blemish.detectors.base import FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import distillation, reverse_distillation  # noqa: E402
 from blemish.learned.distillation import (  # noqa: E402
@@ -26,7 +27,7 @@ from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.reverse_distillation import Decoder, Settings  # noqa: E402
 from blemish.learned.student_teacher import Student  # noqa: E402
 from blemish.learned.training import pixels_of  # noqa: E402
-from blemish.schema import Backbone, Fit, silent  # noqa: E402
+from blemish.schema import Backbone, Fit  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 
 LAYERS = ("stride4", "stride8", "stride16")
@@ -44,12 +45,12 @@ def product() -> TinyProduct:
 
 def fit(product: TinyProduct, backbone: Backbone, folds: list[np.ndarray] | None = None, **settings: object) -> Fit:
     return reverse_distillation.fit(
-        product.good,
-        Settings(**{"width": 32, "code_channels": 8, **settings}),
-        backbone=backbone,
-        seed=0,
-        folds=folds or [],
-        progress=silent,
+        FitRequest(
+            images=product.good,
+            settings=Settings(**{"width": 32, "code_channels": 8, **settings}),
+            backbone=backbone,
+            folds=folds or [],
+        )
     )
 
 
@@ -176,7 +177,7 @@ def test_without_backbone_or_with_tiny_images_one_line_says_what_to_do(
     product: TinyProduct, backbone: Backbone, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="reverse_distillation needs a backbone"):
-        reverse_distillation.fit(product.good, Settings(), backbone=None, seed=0, folds=[], progress=silent)
+        reverse_distillation.fit(FitRequest(images=product.good, settings=Settings()))
     small = [image[: distillation.MIN_SIDE - 1] for image in product.good]
     with pytest.raises(SettingsError, match="at least 32 px a side, found 64 x 31 px"):
-        reverse_distillation.fit(small, Settings(), backbone=backbone, seed=0, folds=[], progress=silent)
+        reverse_distillation.fit(FitRequest(images=small, settings=Settings(), backbone=backbone))

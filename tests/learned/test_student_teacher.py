@@ -8,12 +8,13 @@ import pytest
 torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
+from blemish.detectors.base import FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import student_teacher  # noqa: E402
 from blemish.learned.distillation import DistillationLearner, Teacher  # noqa: E402
 from blemish.learned.student_teacher import Settings, Student  # noqa: E402
 from blemish.learned.training import pixels_of  # noqa: E402
-from blemish.schema import Backbone, Fit, silent  # noqa: E402
+from blemish.schema import Backbone, Fit  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 
 LAYERS = ("stride4", "stride8", "stride16")
@@ -30,7 +31,9 @@ def product() -> TinyProduct:
 
 
 def fit(product: TinyProduct, backbone: Backbone, **settings: object) -> Fit:
-    return student_teacher.fit(product.good, Settings(**settings), backbone=backbone, seed=0, folds=[], progress=silent)
+    return student_teacher.fit(
+        FitRequest(images=product.good, settings=Settings(**settings), backbone=backbone, seed=0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_training_brings_the_student_closer_to_the_teacher(fitted: Fit) -> None:
 def test_the_same_seed_gives_the_same_graph_and_another_one_another(product: TinyProduct, backbone: Backbone) -> None:
     first, again = fit(product, backbone, epochs=1), fit(product, backbone, epochs=1)
     assert first.graph == again.graph
-    other = student_teacher.fit(product.good, Settings(epochs=1), backbone=backbone, seed=1, folds=[], progress=silent)
+    other = student_teacher.fit(FitRequest(images=product.good, settings=Settings(epochs=1), backbone=backbone, seed=1))
     assert first.graph != other.graph
 
 
@@ -79,4 +82,4 @@ def test_the_student_is_given_no_features(product: TinyProduct, backbone: Backbo
 
 def test_a_backbone_is_needed(product: TinyProduct) -> None:
     with pytest.raises(SettingsError, match="student_teacher needs a backbone"):
-        student_teacher.fit(product.good, Settings(), backbone=None, seed=0, folds=[], progress=silent)
+        student_teacher.fit(FitRequest(images=product.good, settings=Settings(), backbone=None, seed=0))

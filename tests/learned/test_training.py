@@ -21,7 +21,8 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from blemish.errors import DataError, EngineError, SettingsError, TrainingError  # noqa: E402
+from blemish.detectors.base import FitRequest  # noqa: E402
+from blemish.errors import Cancelled, DataError, EngineError, SettingsError, TrainingError  # noqa: E402
 from blemish.learned import cae, checkpoint  # noqa: E402
 from blemish.learned.fitting import prepare_augmented  # noqa: E402
 from blemish.learned.run import TrainingRun, current_run, resolve_device, resolve_precision, training_run  # noqa: E402
@@ -33,10 +34,11 @@ from blemish.learned.training import (  # noqa: E402
     Samples,
     Trained,
     TrainingSettings,
+    at_most_threads,
     check_stride,
     train,
 )
-from blemish.schema import Image, Progress, silent  # noqa: E402
+from blemish.schema import Cancel, Image, Progress, never, silent  # noqa: E402
 from blemish.synthesis.augment import NONE  # noqa: E402
 
 SHARING = torch.multiprocessing.get_sharing_strategy()
@@ -114,10 +116,16 @@ def run(
     prepare: Prepare = PLAIN,
     seed: int = 0,
     progress: Progress = silent,
+    cancel: Cancel = never,
     **settings: Any,
 ) -> Trained:
     wanted = TrainingSettings(**{"epochs": 4, "batch_size": 4, "learning_rate": 0.01, **settings})
-    return train(build, Samples(images, prepare), wanted, name="tiny", seed=seed, progress=progress)
+    return train(
+        build,
+        Samples(images, prepare),
+        FitRequest(images=images, settings=wanted, seed=seed, progress=progress, cancel=cancel),
+        name="tiny",
+    )
 
 
 def weights(trained: Trained) -> dict[str, list[float]]:
@@ -430,7 +438,7 @@ class TestRun:
         """Two processes on the CPU stand in for two GPUs."""
         settings = cae.Settings(epochs=2, width=4, batch_size=4, augmentation="none")
         with training_run(TrainingRun(folder=tmp_path, device="cpu", num_devices=2)):
-            fit = cae.fit(images, settings, backbone=None, seed=0, folds=(), progress=silent)
+            fit = cae.fit(FitRequest(images=images, settings=settings))
         assert [entry["epoch"] for entry in fit.facts["history"]] == [1, 2]
         assert fit.facts["history"][1]["train_loss"] < fit.facts["history"][0]["train_loss"]
         assert torch.multiprocessing.get_sharing_strategy() == SHARING
@@ -458,3 +466,39 @@ class TestRun:
             pytest.raises(EngineError, match="pip install mlflow"),
         ):
             run(images)
+
+
+class TestCancelling:
+    def test_it_stops_between_two_steps_of_an_epoch(self, images: list[Image]) -> None:
+        asked: list[int] = []
+
+        def cancel() -> bool:
+            asked.append(1)
+            return len(asked) > 2
+
+        with pytest.raises(Cancelled, match=r"cancelled while training tiny \(0 of 50 done\)"):
+            run(images, epochs=50, cancel=cancel)
+        assert len(asked) == 3
+
+    def test_a_training_goes_on_from_where_it_was_cancelled(self, images: list[Image], tmp_path: Path) -> None:
+        epochs: list[int] = []
+
+        def note(task: str, done: int, total: int) -> None:
+            epochs.append(done)
+
+        whole = run(images)
+        with training_run(TrainingRun(folder=tmp_path)), pytest.raises(Cancelled):
+            run(images, progress=note, cancel=lambda: epochs[-1:] == [2])
+        with training_run(TrainingRun(folder=tmp_path, resume=True)):
+            resumed = run(images)
+        assert weights(resumed) == weights(whole)
+        assert losses(resumed) == losses(whole)
+
+
+def test_a_training_keeps_to_its_threads() -> None:
+    before = torch.get_num_threads()
+    with at_most_threads(1):
+        assert torch.get_num_threads() == 1
+    with at_most_threads(before + 1):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before

@@ -18,6 +18,7 @@ from blemish.bundle.read import read_bundle
 from blemish.datasets import split
 from blemish.datasets.split import block_folds
 from blemish.decisions.zones import zone_from_polygons
+from blemish.detectors.base import FitRequest
 from blemish.errors import BundleError, DataError, SettingsError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.predict import TileGrid, predict_image
@@ -111,7 +112,7 @@ def test_whole_images_are_scored_by_models_that_saw_none_of_their_tiles(
     for fold in block_folds(8, 5):
         others = [image for place, image in enumerate(good) if place not in fold]
         cut = [TileGrid.of((64, 320), tiling, (64, 64)).cut(image, tile) for image in others for tile in range(9)]
-        fit = module.fit(cut, settings, backbone=backbone, seed=0, folds=(), progress=silent)
+        fit = module.fit(FitRequest(images=cut, settings=settings, backbone=backbone))
         session = Session(fit.graph)
         expected += [predict_image(session, good[place], fit.reduction, tiling)[0].anomaly_score for place in fold]
     np.testing.assert_allclose(tiled.calibration.good_scores, sorted(expected), rtol=1e-4)

@@ -15,6 +15,7 @@ import blemish
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.split import block_folds
 from blemish.detectors import features
+from blemish.detectors.base import FitRequest
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.model import Model
 from blemish.registry import load_detector
@@ -74,7 +75,7 @@ def test_no_good_image_is_scored_by_a_model_that_saw_it(train: Train, product: T
     expected = []
     for fold in block_folds(len(images), 5):
         others = [image for place, image in enumerate(images) if place not in fold]
-        fit = module.fit(others, module.INFO.settings(), backbone=None, seed=0, folds=(), progress=lambda *_: None)
+        fit = module.fit(FitRequest(images=others, settings=module.INFO.settings()))
         expected += [p.anomaly_score for p in Session(fit.graph).predict([images[place] for place in fold])]
     assert found.method == "cross"
     np.testing.assert_allclose(found.good_scores, sorted(expected), rtol=1e-4)
