@@ -1,15 +1,28 @@
-"""Runs independent tasks, several at once, and hands back each outcome as it comes; one failure stops no other."""
+"""Runs independent tasks, several at once, and hands back each outcome as it comes; one failure stops no other.
+
+Each worker is a pool of one process. In a pool of several, of the standard library as of loky, a process that is
+killed fails the tasks of all.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
+
+from blemish.errors import EngineError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+RETRIES = 2
+"""How often a task is begun again whose worker was lost; an error of the task itself is final."""
 
 
 class Executor(Protocol):
@@ -43,32 +56,83 @@ class LocalExecutor:
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | BaseException]]:
-        if self.shares_process:
-            for task in tasks:
-                try:
-                    yield task, function(task)
-                except Exception as error:  # one failed task must not stop the others
-                    yield task, error
+        if not self.shares_process:
+            yield from self._run_elsewhere(function, tasks)
             return
+        for task in tasks:
+            try:
+                yield task, function(task)
+            except Exception as error:  # one failed task must not stop the others
+                yield task, error
+
+    def _run_elsewhere(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, Result | BaseException]]:
+        waiting = deque((task, 1) for task in tasks)
+        idle = [_Worker(self._threads) for _ in range(min(self.num_workers, len(tasks)))]
+        workers = list(idle)
+        running: dict[Future[Result], tuple[_Worker, Task, int]] = {}
+        try:
+            while waiting or running:
+                while waiting and idle:
+                    worker, (task, beginning) = idle.pop(), waiting.popleft()
+                    running[worker.begin(function, task)] = worker, task, beginning
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    worker, task, beginning = running.pop(future)
+                    idle.append(worker)
+                    fault = future.exception()
+                    if not isinstance(fault, BrokenProcessPool):
+                        yield task, future.result() if fault is None else fault
+                    elif beginning <= RETRIES:
+                        waiting.append((task, beginning + 1))
+                    else:
+                        yield task, EngineError(f"its worker was lost {beginning} times: killed, or out of memory")
+        finally:  # all is done, or interrupted, or nobody listens any more
+            for worker in workers:
+                worker.end()
+
+    @property
+    def _threads(self) -> int:
+        return max(1, (os.cpu_count() or 1) // self.num_workers)
+
+
+class _Worker:
+    """A process that does one task after the other; where it was lost, the next task gets a new one."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = self._start()
+
+    def begin(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        try:
+            return self._pool.submit(function, task)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = self._start()
+            return self._pool.submit(function, task)
+
+    def end(self) -> None:
+        """Ends the process, in the middle of its task if it has one: the pool would finish that first."""
+        for process in list(self._pool._processes.values()):
+            process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
         # Started anew rather than forked: the engines' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // self.num_workers)
-        others = set(multiprocessing.active_children())
-        with ProcessPoolExecutor(
-            self.num_workers, mp_context=context, initializer=_limit_threads, initargs=(threads,)
-        ) as pool:
-            futures = {pool.submit(function, task): task for task in tasks}
-            try:
-                for future in as_completed(futures):
-                    fault = future.exception()
-                    yield futures[future], future.result() if fault is None else fault
-            except BaseException:  # interrupted, or nobody listens any more: the pool would finish all tasks first
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
-                raise
+        return ProcessPoolExecutor(1, mp_context=context, initializer=_set_up, initargs=(self._threads,))
 
 
-def _limit_threads(threads: int) -> None:
-    """Read by the libraries when they are first imported, which is after this."""
+def _set_up(threads: int) -> None:
+    """In a new worker; the number of threads is read by the libraries when they are first imported, after this."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it ends it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose process was killed would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
