@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blemish.errors import OutputError
+from blemish.text import cut_name, readable
 
 _BLOCK_BYTES = 1 << 20
 
@@ -39,7 +40,7 @@ def make_folder(folder: Path) -> Path:
 def write_file(path: Path, content: bytes) -> Path:
     """`path`, now holding `content`; a reader meets the old file or the new one, never a half of it."""
     make_folder(path.parent)
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.{threading.get_ident()}.part")
+    beside = path.with_name(f".{cut_name(path.name, 100)}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         try:
             beside.write_bytes(content)
@@ -71,6 +72,11 @@ def why_not_a_file(path: Path) -> str:
         return "this is a folder, not a file"
     kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
     return f"this is {kind}, not a file; remove it, or save what it gives as a file"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """As `write_file`; what UTF-8 cannot hold is escaped."""
+    return write_file(path, readable(text).encode("utf-8"))
 
 
 def _cause(error: OSError) -> str:

@@ -20,7 +20,7 @@ import blemish
 PACKAGE = Path(blemish.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYONE = {"schema", "errors", "files"}
+EVERYONE = {"schema", "errors", "files", "text"}
 """What each part may import besides its own files."""
 FOUNDATION = {
     "images",
@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": set(),
     "errors": set(),
     "files": set(),
+    "text": set(),
     "registry": set(),
     "folders": set(),
     "weights": {"folders"},

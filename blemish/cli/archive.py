@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import typer
-
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.errors import SettingsError
 
 
@@ -49,7 +47,7 @@ def inspect_on_ray(
         )
     else:
         for name, count in outcome.counts.items():
-            typer.echo(f"{name:10} {count}")
+            show(f"{name:10} {count}")
     before = f"; {outcome.num_finished} were finished before" if outcome.num_finished else ""
     say(f"{outcome.num_new} images, {outcome.num_new / seconds:.1f} a second{before}; verdicts: {target.shown}")
     return outcome.counts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.cli.options import BackboneName, Json
 from blemish.registry import DEFAULT_BACKBONE
 
@@ -71,9 +71,9 @@ def check(
         print_json(found)
     else:
         for finding in findings:
-            typer.echo(f"{finding.severity}: {finding.message}")
+            show(f"{finding.severity}: {finding.message}")
         if not findings:
-            typer.echo(f"{folder}: nothing wrong found")
+            show(f"{folder}: nothing wrong found")
         for index, ranked in rankings:
             _tell_suspicious(index, ranked)
     if blocks_training(findings):
@@ -85,14 +85,14 @@ def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None
     far = [image for image in ranked if image.is_suspicious]
     if not far:
         first = ranked[0]
-        typer.echo(
+        show(
             f"{index.name}: none of {len(ranked)} good images stands out; the most unlike the others is "
             f"{index.relative(first.item.path)}, score {first.score:.4g}"
         )
         return
-    typer.echo(f"{index.name}: {len(far)} of {len(ranked)} good images look unlike the others, the most unlike first:")
+    show(f"{index.name}: {len(far)} of {len(ranked)} good images look unlike the others, the most unlike first:")
     for image in far:
-        typer.echo(f"  score {image.score:.4g}  p-value {image.p_value:.3f}  {index.relative(image.item.path)}")
+        show(f"  score {image.score:.4g}  p-value {image.p_value:.3f}  {index.relative(image.item.path)}")
     say(
         "look at each: move a defective part to test/<defect>, remove a bad picture, and keep a good part that is rare "
         "(with more of its kind it no longer stands out)"
@@ -126,7 +126,7 @@ def list_(folder: Folder, json: Json = False) -> None:
         print_json({"datasets": rows})
         return
     for row in rows:
-        typer.echo(
+        show(
             f"{row['name']}: {row['layout']}; {row['num_train_good']} good for training, "
             f"{row['num_test_good']} good and {row['num_test_defective']} defective for the test"
         )

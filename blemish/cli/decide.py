@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.cli.options import BundleFile, Confidence, FalseReject, Json, MmPerPx, Rules, ZoneFile
 from blemish.cli.places import list_places
 
@@ -70,7 +70,7 @@ def calibrate(
         if json:
             print_json({"calibrations": rows})
         for row in rows if not json else ():
-            typer.echo(f"{row['number']}  {row['created']}  {row['by']}  {row['threshold']:.6g}  {row['reason']}")
+            show(f"{row['number']}  {row['created']}  {row['by']}  {row['threshold']:.6g}  {row['reason']}")
         return
     left_out: list[dict[str, str | int]] = []
     if restore is not None:

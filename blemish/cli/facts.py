@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blemish.cli.console import print_json, say
+from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BundleFile, Json
 from blemish.errors import SettingsError
 from blemish.schema import Backbone, Layer
@@ -34,20 +34,20 @@ def info(bundle: BundleFile, json: Json = False) -> None:
         )
         return
     backbone = f" on {manifest.backbone.name} ({manifest.backbone.licence})" if manifest.backbone else ""
-    typer.echo(f"bundle      {made.bundle_id}, made {manifest.created} by blemish {manifest.versions.get('blemish')}")
+    show(f"bundle      {made.bundle_id}, made {manifest.created} by blemish {manifest.versions.get('blemish')}")
     preset = manifest.facts.get("preset")
-    typer.echo(f"detector    {manifest.detector}{f', preset {preset}' if preset else ''}{backbone}")
-    typer.echo(
+    show(f"detector    {manifest.detector}{f', preset {preset}' if preset else ''}{backbone}")
+    show(
         f"input       {manifest.input_hw[0]} x {manifest.input_hw[1]} pixels, resized by rule '{manifest.resize_rule}'"
     )
     if manifest.tiling is not None:
         tile_px, num_tiles = manifest.tiling.tile_px, manifest.facts.get("num_tiles")
-        typer.echo(f"tiles       images are cut into squares of {tile_px} pixels; {num_tiles} were learned from")
-    typer.echo(f"fitted on   {manifest.data.num_fit} good images of {manifest.data.name}")
-    typer.echo(f"settings    {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
-    typer.echo(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")
-    typer.echo(f"promise     {promise_sentence(calibration.promise)}")
-    typer.echo(f"            {assumption_sentence(calibration.method)}")
+        show(f"tiles       images are cut into squares of {tile_px} pixels; {num_tiles} were learned from")
+    show(f"fitted on   {manifest.data.num_fit} good images of {manifest.data.name}")
+    show(f"settings    {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
+    show(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")
+    show(f"promise     {promise_sentence(calibration.promise)}")
+    show(f"            {assumption_sentence(calibration.method)}")
 
 
 def detectors(json: Json = False) -> None:
@@ -81,17 +81,17 @@ def detectors(json: Json = False) -> None:
         if "error" in row:
             say(row["error"])
             continue
-        typer.echo(f"{row['name']}: {row['summary']}")
+        show(f"{row['name']}: {row['summary']}")
         if row["paper"]:
-            typer.echo(f"  paper: {row['paper']}")
+            show(f"  paper: {row['paper']}")
         needs = [
             name for name, needed in (("a backbone", row["needs_backbone"]), ("PyTorch", row["needs_torch"])) if needed
         ]
-        typer.echo(f"  needs: {' and '.join(needs) or 'nothing'}; at least {row['min_images']} good images")
+        show(f"  needs: {' and '.join(needs) or 'nothing'}; at least {row['min_images']} good images")
         for preset in row["presets"]:
-            typer.echo(f"  preset {preset['name']}: {preset['summary']}")
+            show(f"  preset {preset['name']}: {preset['summary']}")
         for setting in row["settings"]:
-            typer.echo(f"  {setting['name']} = {setting['default']}  ({setting['type']}) {setting['description']}")
+            show(f"  {setting['name']} = {setting['default']}  ({setting['type']}) {setting['description']}")
 
 
 backbones_app = typer.Typer(
@@ -120,9 +120,9 @@ def backbones(context: typer.Context, json: Json = False) -> None:
         if "error" in row:
             say(row["error"])
             continue
-        typer.echo(f"{row['name']}: {row['licence']}; {row['source']}")
+        show(f"{row['name']}: {row['licence']}; {row['source']}")
         for layer in row["layers"]:
-            typer.echo(f"  {layer['name']}: {layer['channels']} channels, stride {layer['stride']}")
+            show(f"  {layer['name']}: {layer['channels']} channels, stride {layer['stride']}")
 
 
 @backbones_app.command("add")

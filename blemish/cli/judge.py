@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.cli.options import BundleFile, EngineName, Json, RayAddress, Threads, parse_hw
 from blemish.cli.places import say_left_out
 from blemish.errors import DataError, OutputError, SettingsError
@@ -70,7 +70,7 @@ def evaluate(
         print_json({**metrics, "report": None if report is None else str(report / "index.html")})
         return
     for line in summary(metrics):
-        typer.echo(line)
+        show(line)
     for note in evaluation.data["notes"]:
         say(note)
     if report is not None:
@@ -191,7 +191,7 @@ def inspect(
                 elif not json:
                     count = len(outcome.regions)
                     found = f"  {count} region{'s' if count > 1 else ''}" if count else ""
-                    typer.echo(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
+                    show(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
     finally:
         if drift is not None:
             try:
@@ -216,7 +216,7 @@ def inspect(
             if json:
                 print_json({**row, "lot_rejected": is_rejected})
             elif is_rejected:
-                typer.echo(f"rejected in the lot: {row['path']} (p-value {p_value:.4g})")
+                show(f"rejected in the lot: {row['path']} (p-value {p_value:.4g})")
     if drift is not None and drift.report().is_void:
         say(drift.report().sentence)
     if faults:

@@ -11,7 +11,7 @@ import typer
 
 from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, speed, study
-from blemish.cli.console import say
+from blemish.cli.console import is_reader_gone, lost_output, own_streams, say
 from blemish.cli.options import with_ray_address
 from blemish.errors import BlemishError, EngineWarning
 
@@ -65,18 +65,28 @@ def callback(
 
 def main() -> None:
     """Runs the command; exit status 0 done, 1 a reject was met, 2 the user must act, 3 a fault of ours."""
+    with own_streams():
+        status = _run(sys.argv[1:])
+        lost = lost_output()
+        if lost is not None and not is_reader_gone(lost):
+            cause = (lost.strerror or str(lost)).lower()
+            say(f"blemish: standard output: cannot be written ({cause}); free the disk or write elsewhere")
+            status = EXIT_USER
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit status of a command, whatever happens in it; faults are told."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", EngineWarning)
             warnings.showwarning = _say_warning
-            app(with_ray_address(sys.argv[1:]))
+            app(with_ray_address(arguments))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except BlemishError as error:
         say(f"blemish: {error}")
-        sys.exit(EXIT_USER)
-    except BrokenPipeError:
-        # The reader of standard output went away (blemish ... | head): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return EXIT_USER
     except Exception as error:
         if os.environ.get("BLEMISH_TRACEBACK"):
             raise
@@ -84,7 +94,8 @@ def main() -> None:
             f"blemish: a fault in the program: {type(error).__name__}: {error}; "
             "set BLEMISH_TRACEBACK=1 to see where, and please report it"
         )
-        sys.exit(EXIT_FAULT)
+        return EXIT_FAULT
+    return 0
 
 
 def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.cli.options import BundleFile, Json, Threads
 from blemish.cli.places import list_places
 
@@ -213,4 +213,4 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
             text.ljust(width) if not place else text.rjust(width)
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
-        typer.echo("  ".join(cells).rstrip())
+        show("  ".join(cells).rstrip())

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.cli.options import BackboneName, Json, RayAddress, parse_settings
 from blemish.errors import SettingsError
 from blemish.registry import DEFAULT_BACKBONE
@@ -75,7 +75,7 @@ def compare(
         print_json({"page": str(page), "rows": rows, "failures": failures, "num_new": outcome.num_new})
     else:
         for row in outcome.rows:
-            typer.echo(f"{row['category']:20} {row['detector']:22} {_headline(row)}")
+            show(f"{row['category']:20} {row['detector']:22} {_headline(row)}")
         say(f"{outcome.num_new} new of {len(tasks)} results; page: {page.resolve()}")
     if outcome.failures:
         raise typer.Exit(2)

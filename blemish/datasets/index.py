@@ -14,6 +14,7 @@ from blemish.datasets.layouts import LAYOUTS, Layout, find_images
 from blemish.errors import DataError
 from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
+from blemish.text import one_line, readable
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class DatasetIndex:
 
     def relative(self, path: Path) -> str:
         """A path of this data set as it is written in reports: from the root, with forward slashes."""
-        return Path(os.path.relpath(path, self.root)).as_posix()
+        return readable(Path(os.path.relpath(path, self.root)).as_posix())
 
     def with_hashes(self) -> DatasetIndex:
         """The same index with the sha256 of each image file."""
@@ -107,7 +108,7 @@ def open_dataset(root: Path) -> DatasetIndex:
         raise DataError(
             f"{root}: cannot be read ({error.strerror or error}); check the folder's permissions"
         ) from error
-    name = root.resolve().name or "data"
+    name = one_line(root.resolve().name) or "data"
     return DatasetIndex(name, root, layout.name, found_items.items, found_items.notes)
 
 

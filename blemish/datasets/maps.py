@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def find_maps(maps_dir: Path, index: DatasetIndex) -> tuple[SavedMap, ...]:
 
 
 def _find_map(maps_dir: Path, index: DatasetIndex, item: ImageItem) -> Path | None:
-    beside = maps_dir / Path(index.relative(item.path))
+    beside = maps_dir / os.path.relpath(item.path, index.root)
     plain = maps_dir / "test" / item.defect_type / item.path.name
     candidates = (
         place.with_name(place.stem + suffix) for place in dict.fromkeys((beside, plain)) for suffix in MAP_SUFFIXES

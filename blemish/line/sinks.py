@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from blemish.errors import OutputError
 from blemish.files import make_folder
 from blemish.inspection.overlay import draw_overlay, write_png
 from blemish.schema import Image, Region, Verdict
+from blemish.text import cut_name, json_text, readable, table_cell
 
 CSV_COLUMNS = (
     "path",
@@ -55,7 +55,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     Numbers that are not finite become None, since JSON knows none; so is a `_mm` value without a known scale.
     """
     return {
-        "path": verdict.path,
+        "path": readable(verdict.path),
         "decision": verdict.decision,
         "score": _number(verdict.score),
         "threshold": _number(verdict.threshold),
@@ -84,7 +84,7 @@ class JsonLinesSink:
         self._lines.close()
 
     def write(self, verdict: Verdict, image: Image | None = None) -> None:
-        self._lines.append(json.dumps(verdict_json(verdict), ensure_ascii=False, allow_nan=False))
+        self._lines.append(json_text(verdict_json(verdict)))
 
 
 class CsvSink:
@@ -113,8 +113,9 @@ class CsvSink:
     def write(self, verdict: Verdict, image: Image | None = None) -> None:
         row = verdict_json(verdict)
         row["num_regions"] = len(verdict.regions)
-        row["regions"] = json.dumps(row["regions"], ensure_ascii=False, allow_nan=False)
+        row["regions"] = json_text(row["regions"])
         row["reasons"] = "; ".join(verdict.reasons)
+        row |= {name: table_cell(row[name]) for name in ("path", "bundle_id", "reasons")}
         text = io.StringIO()
         csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n").writerow(row)
         self._lines.append(text.getvalue()[:-1])
@@ -185,7 +186,7 @@ class _LineFile:
         if self._file is None:
             raise ValueError("the sink is not open: use it in a `with` block")
         try:
-            self._file.write(line.encode("utf-8", errors="surrogateescape") + b"\n")
+            self._file.write(line.encode("utf-8") + b"\n")
             self._file.flush()
         except OSError as error:
             raise self._fault(error) from error
@@ -236,5 +237,5 @@ def _number(value: float | None) -> float | None:
 
 
 def _file_name(name: str) -> str:
-    """A name that every file system takes."""
-    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .")
+    """A name that every file system takes, with room for a number and a suffix."""
+    return cut_name(re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", readable(name)), 200).strip(" .")

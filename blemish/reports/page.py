@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from blemish.reports import words
+from blemish.text import one_line
 
 
 def render(template: str, **context: Any) -> str:
@@ -19,6 +20,8 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("blemish.reports", "templates"),
         autoescape=True,
+        # Names from disk, so that they cannot turn the page's text around; finished markup is left as it is.
+        finalize=lambda value: one_line(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blemish.files import write_file
+from blemish.files import write_text
 from blemish.inspection.overlay import map_scale
 from blemish.reports import words
 from blemish.reports.decision import (
@@ -29,6 +27,7 @@ from blemish.reports.page import render
 from blemish.reports.separation import curves_section, defects_section, measures_note, measures_section
 from blemish.reports.training import training_of
 from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult
+from blemish.text import json_text, json_value
 
 MAX_ROWS = 2000
 """The most images listed on the page; the JSON beside it lists all."""
@@ -52,20 +51,21 @@ def write_report(
     """
     folder = Path(folder)
     page = report_page(evaluation, calibration, augmented=augmented)
-    content = json.dumps(evaluation_json(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(folder / "evaluation.json", content.encode("utf-8"))
-    return write_file(folder / "index.html", page.encode("utf-8"))
+    write_text(folder / "evaluation.json", json_text(evaluation_json(evaluation), indent=1))
+    return write_text(folder / "index.html", page)
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as plain JSON values: metrics flat at the top, then `model`, `data` and one result per image."""
-    found = {
-        **evaluation.metrics,
-        "model": evaluation.model,
-        "data": evaluation.data,
-        "results": [asdict(result) for result in evaluation.results],
-    }
-    return {name: json_value(value) for name, value in found.items()}
+    found: dict[str, Any] = json_value(
+        {
+            **evaluation.metrics,
+            "model": evaluation.model,
+            "data": evaluation.data,
+            "results": [asdict(result) for result in evaluation.results],
+        }
+    )
+    return found
 
 
 def report_page(
@@ -114,21 +114,6 @@ def report_page(
             else f"The {len(shown):,} highest scores of {len(results):,} images"
         ),
     )
-
-
-def json_value(value: Any) -> Any:
-    """A value as plain JSON: no NumPy types, None for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {str(name): json_value(entry) for name, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return json_value(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [json_value(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return json_value(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:

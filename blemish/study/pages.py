@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,12 +13,11 @@ import numpy as np
 
 from blemish.datasets.describe import TEXTURES, CategorySummary, TypeSummary
 from blemish.errors import OutputError
-from blemish.files import write_file
+from blemish.files import write_text
 from blemish.reports import words
 from blemish.reports.charts import Axis, Histogram, axis_of, histogram, log_axis
 from blemish.reports.gallery import ComparedPart, mask_outline, photo_uri
 from blemish.reports.page import render
-from blemish.reports.report import json_value
 from blemish.schema import GOOD, ImageItem
 from blemish.study.page_parts import (
     histograms_section,
@@ -34,6 +32,7 @@ from blemish.study.page_parts import (
     verdicts_section,
 )
 from blemish.study.tables import COLUMNS, average_table, category_tables, latex_table, rows_csv, table_csv, table_json
+from blemish.text import json_text
 
 
 @dataclass(frozen=True)
@@ -80,24 +79,23 @@ def write_study(study: Study, folder: Path) -> Path:
     tables = category_tables(study.rows)
     average = average_table(tables)
     pages = {name: path.name for name, path in write_data_pages(study.summaries, folder).items()}
-    write_file(folder / "study.csv", rows_csv(study.rows).encode("utf-8"))
-    write_file(folder / "averages.csv", table_csv([*tables, average]).encode("utf-8"))
-    write_file(folder / "tables.tex", _latex_tables(tables, average).encode("utf-8"))
+    write_text(folder / "study.csv", rows_csv(study.rows))
+    write_text(folder / "averages.csv", table_csv([*tables, average]))
+    write_text(folder / "tables.tex", _latex_tables(tables, average))
     content = {
         "name": study.name,
         "failures": list(study.failures),
         "tables": [table_json(table) for table in (*tables, average)],
         "rows": [{name: value for name, value in row.items() if name != "results"} for row in study.rows],
     }
-    text = json.dumps(json_value(content), indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(folder / "study.json", text.encode("utf-8"))
-    return write_file(folder / "index.html", study_page(study, pages).encode("utf-8"))
+    write_text(folder / "study.json", json_text(content, indent=1))
+    return write_text(folder / "index.html", study_page(study, pages))
 
 
 def write_data_pages(summaries: Sequence[CategorySummary], folder: Path) -> dict[str, Path]:
     """The page `data-<category>.html` in `folder` of each category: something to look at before any training."""
     return {
-        summary.name: write_file(Path(folder) / f"data-{_slug(summary.name)}.html", data_page(summary).encode("utf-8"))
+        summary.name: write_text(Path(folder) / f"data-{_slug(summary.name)}.html", data_page(summary))
         for summary in summaries
     }
 

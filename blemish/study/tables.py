@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from blemish.reports import words
+from blemish.text import one_line, table_cell
 
 Kind = Literal["metric", "rate", "seconds", "milliseconds", "megabytes"]
 
@@ -301,7 +302,9 @@ def _csv(names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {name: table_cell(value) if isinstance(value, str) else value for name, value in line.items()} for line in lines
+    )
     return text.getvalue()
 
 
@@ -313,4 +316,4 @@ def _latex(text: str) -> str:
         "–": "--",
         "\u00a0": "~",
     }
-    return "".join(escaped.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+    return "".join(escaped.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in one_line(text))

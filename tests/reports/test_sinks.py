@@ -121,7 +121,7 @@ def test_a_line_break_in_a_path_does_not_break_the_table(tmp_path: Path, verdict
     with CsvSink(tmp_path / "v.csv") as sink:
         sink.write(verdict_of("two\nlines.png"))
     with (tmp_path / "v.csv").open(encoding="utf-8", newline="") as file:
-        assert [row["path"] for row in csv.DictReader(file)] == ["two\nlines.png"]
+        assert [row["path"] for row in csv.DictReader(file)] == ["two\\nlines.png"]
 
 
 def test_a_table_of_another_kind_is_left_alone(tmp_path: Path):
