@@ -155,7 +155,7 @@ def inspect(
     made = model.load(bundle, engine=engine, threads=threads)
     inspector = made.make_inspector(watch_drift=True, num_images=len(paths))
     watch_file = watch or (None if folder is None else folder / "drift.json")
-    drift = Watch(made.calibration, watch_file) if inspector.watch_drift else None
+    drift = Watch(made.calibration, watch_file, say) if inspector.watch_drift else None
     decisions: Counter[str] = Counter()
     judged: list[tuple[dict[str, Any], float]] = []
     failed = len(listing.faults)

@@ -7,7 +7,6 @@ Two files in a folder: `last.ckpt`, the state after the last finished epoch, rea
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from blemish.errors import SettingsError, TrainingError
+from blemish.files import replace_file
 
 LAST = "last.ckpt"
 BEST = "best.safetensors"
@@ -84,16 +84,11 @@ def check_same_training(path: Path, found: Mapping[str, Any], wanted: Mapping[st
 
 
 def _replace(path: Path, write: Callable[[Path], None], what: str) -> None:
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        replace_file(path, write)
     except Exception as error:  # a full disk is an OSError, a RuntimeError or a SafetensorError, by the writer
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        beside.unlink(missing_ok=True)
         kept = "the one before it is kept; " if path.exists() else ""
         raise TrainingError(
             f"cannot write the {what} to {path}: {reason}; {kept}make room there and go on with resuming"

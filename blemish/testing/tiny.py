@@ -84,7 +84,7 @@ def write_tiny_product(folder: Path, product: TinyProduct | None = None) -> Path
 def write_png(path: Path, image: NDArray[np.uint8]) -> Path:
     """`path`, now a PNG file of an RGB or gray image."""
     pixels = image[..., ::-1] if image.ndim == 3 else image
-    return write_file(path, cv2.imencode(".png", pixels)[1].tobytes())
+    return write_file(path, cv2.imencode(".png", pixels)[1].tobytes(), survives_power_cut=False)
 
 
 def make_tiny_backbone(folder: Path) -> Backbone:

@@ -94,13 +94,34 @@ def start_drift(conditions: Sequence[Condition], *, seed: int = 0) -> DriftState
     if not conditions:
         raise CalibrationError("the calibration holds no conditions, so drift cannot be watched; calibrate again")
     return DriftState(
-        reference=_hash(conditions),
+        reference=reference_of(conditions),
         num_parts=0,
         counts=tuple((0,) * (len(condition.values) + 1) for condition in conditions),
         log_capital=tuple((_NOTHING,) * (2 * len(SHIFTS)) for _ in conditions),
         recent=tuple(() for _ in conditions),
         seed=seed,
     )
+
+
+def check_state(state: DriftState, conditions: Sequence[Condition]) -> None:
+    """Raises CalibrationError where a watch under these conditions cannot have come to this state."""
+    if state.reference != reference_of(conditions):
+        raise CalibrationError("the saved drift watch belongs to another calibration; begin a new one")
+    sizes = [len(condition.values) + 1 for condition in conditions]
+    num_recent = min(NUM_RECENT, max(state.num_parts, 0))
+    is_possible = (
+        0 <= state.num_parts < 2**53
+        and [len(counts) for counts in state.counts] == sizes
+        and all(min(counts) >= 0 and sum(counts) == state.num_parts for counts in state.counts)
+        and [len(capital) for capital in state.log_capital] == [2 * len(SHIFTS)] * len(conditions)
+        and all(_NOTHING <= value < -_NOTHING for capital in state.log_capital for value in capital)
+        and [len(values) for values in state.recent] == [num_recent] * len(conditions)
+        and all(math.isfinite(value) for values in state.recent for value in values)
+        and bool(state.alarm) <= (state.num_parts > 0)
+        and abs(state.seed) < 2**64
+    )
+    if not is_possible:
+        raise CalibrationError("the saved drift watch is damaged; begin a new one")
 
 
 class DriftMonitor:
@@ -110,8 +131,7 @@ class DriftMonitor:
         self, conditions: Sequence[Condition], state: DriftState | None = None, settings: DriftSettings | None = None
     ) -> None:
         state = state or start_drift(conditions)
-        if state.reference != _hash(conditions):
-            raise CalibrationError("the saved drift watch belongs to another calibration; begin a new one")
+        check_state(state, conditions)
         self._conditions = tuple(conditions)
         self._settings = settings or DriftSettings()
         self._log_bets = log_bets(self._settings.defect_rate)
@@ -143,6 +163,9 @@ class DriftMonitor:
         """Takes in the values of one part, in the order of the conditions, and says where the watch stands."""
         if len(values) != len(self._conditions):
             raise ValueError(f"expected {len(self._conditions)} values, one per condition, got {len(values)}")
+        for condition, value in zip(self._conditions, values, strict=True):
+            if not math.isfinite(value):
+                raise CalibrationError(f"the {condition.name} of a part is {value}; check the picture")
         p_values = np.array([self._admit(index, float(value)) for index, value in enumerate(values)])
         self._num_parts += 1
         self._log_capital = step(self._log_capital, p_values, self._num_parts, self._log_bets)
@@ -165,8 +188,6 @@ class DriftMonitor:
 
     def _admit(self, index: int, value: float) -> float:
         """The p-value of a part's value of one condition, which then counts for later parts."""
-        if not math.isfinite(value):
-            raise CalibrationError(f"the {self._conditions[index].name} of a part is {value}; check the picture")
         tie, share = (_uniform(self._seed, index, -1 - 2 * self._num_parts - offset) for offset in (0, 1))
         place = bisect_left(self._good[index], (value, tie))
         p_value = rank_p_value(self._counts[index], place, share)
@@ -229,8 +250,9 @@ def step(
 
 def log_total(log_capital: NDArray[np.float64], num_parts: int, is_allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The logarithm of the capital of all allowed bets together and of the part not yet used, over the last axis."""
+    log_capital = np.where(is_allowed, log_capital, -np.inf)
     largest = np.maximum(log_capital.max(axis=-1), 0.0)
-    capital = np.where(is_allowed, np.exp(log_capital - largest[..., None]), 0.0).sum(axis=-1) / is_allowed.sum(axis=-1)
+    capital = np.exp(log_capital - largest[..., None]).sum(axis=-1) / is_allowed.sum(axis=-1)
     total: NDArray[np.float64] = largest + np.log(capital + _unused(num_parts) * np.exp(-largest))
     return total
 
@@ -244,7 +266,8 @@ def _unused(num_parts: int) -> float:
     return 1 / math.log2(num_parts + 2)
 
 
-def _hash(conditions: Sequence[Condition]) -> str:
+def reference_of(conditions: Sequence[Condition]) -> str:
+    """A hash of the good values, by which a watch of another calibration is found out; 16 hex digits."""
     return hashlib.sha256(repr(tuple(conditions)).encode()).hexdigest()[:16]
 
 

@@ -264,3 +264,37 @@ def test_conditions_may_have_references_of_different_sizes() -> None:
     assert parts_until_alarm(monitor, rng.normal(size=(200, 2)).tolist()) is None
     restored = DriftMonitor(conditions, monitor.state)
     assert parts_until_alarm(restored, (rng.normal(size=(30, 2)) + np.array((0, 4))).tolist()) is not None
+
+
+@pytest.mark.parametrize("side", ["over", "both"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_however_far_the_parts_go_the_evidence_is_a_number(side: str, sign: int) -> None:
+    """Bets that are not allowed may win more than a float can hold beside those that are."""
+    monitor = DriftMonitor([condition_of(np.arange(5000.0), side=side)])
+    with np.errstate(all="raise", under="ignore"):
+        for number in range(1000):
+            report = monitor.update([sign * (10_000.0 + number)])
+    assert math.isfinite(report.evidence)
+    assert report.is_void is (side == "both" or sign > 0)
+
+
+def test_capital_of_any_size_has_a_total() -> None:
+    rng = np.random.default_rng(11)
+    is_allowed = np.array([True, True, False, False])
+    for scale in (1.0, 100.0, 1e4, 1e8):
+        log_capital = rng.normal(0, scale, (200, 4))
+        with np.errstate(all="raise", under="ignore"):
+            total = log_total(log_capital, 7, is_allowed)
+        exact = np.logaddexp.reduce(
+            np.append(log_capital[:, :2] - math.log(2), np.full((200, 1), -math.log(math.log2(9))), 1), 1
+        )
+        np.testing.assert_allclose(total, exact, rtol=1e-12)
+
+
+def test_a_part_that_is_refused_leaves_no_trace() -> None:
+    condition = condition_of(np.arange(10.0))
+    monitor = DriftMonitor([condition, condition])
+    before = monitor.state
+    with pytest.raises(CalibrationError):
+        monitor.update([1.0, math.inf])
+    assert monitor.state == before
