@@ -103,6 +103,7 @@ def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None
 def list_(folder: Folder, json: Json = False) -> None:
     """List the data sets in a folder with their layout and counts."""
     from blemish.datasets.index import list_categories, open_dataset
+    from blemish.datasets.listing import left_out_json
     from blemish.errors import DataError
     from blemish.schema import DEFECTIVE, GOOD
 
@@ -118,18 +119,23 @@ def list_(folder: Folder, json: Json = False) -> None:
             "num_train_good": len(index.train_good),
             "num_test_good": index.count("test", GOOD),
             "num_test_defective": index.count("test", DEFECTIVE),
+            "num_unlabeled": len(index.unlabeled),
             "defect_types": list(index.defect_types),
+            "left_out": left_out_json(index.left_out),
+            "notes": list(index.notes),
         }
         for index in indexes
     ]
     if json:
         print_json({"datasets": rows})
         return
-    for row in rows:
+    for index, row in zip(indexes, rows, strict=True):
         show(
             f"{row['name']}: {row['layout']}; {row['num_train_good']} good for training, "
             f"{row['num_test_good']} good and {row['num_test_defective']} defective for the test"
         )
+        for note in index.notes:
+            say(f"{index.name}: {note}")
 
 
 @app.command()

@@ -67,7 +67,8 @@ def evaluate(
             )
     metrics = evaluation.metrics
     if json:
-        print_json({**metrics, "report": None if report is None else str(report / "index.html")})
+        page = None if report is None else str(report / "index.html")
+        print_json({**metrics, "notes": evaluation.data["notes"], "report": page})
         return
     for line in summary(metrics):
         show(line)

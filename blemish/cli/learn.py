@@ -138,6 +138,7 @@ def train(
                 "num_good": manifest.data.num_calibration,
                 "skipped": skipped,
                 "suspicious": manifest.facts.get("suspicious", []),
+                "notes": manifest.facts.get("notes", []),
                 "fit_seconds": manifest.facts["fit_seconds"],
                 "seconds_by_part": manifest.facts["seconds_by_part"],
                 "peak_memory_mb": manifest.facts["peak_memory_mb"],

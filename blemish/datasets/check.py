@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.layouts import find_images
+from blemish.datasets.listing import files_in, left_out_notes
 from blemish.errors import ImageError
 from blemish.images.decode import IMAGE_SUFFIXES, read_image, read_mask
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Progress, silent
@@ -82,6 +83,7 @@ def check_dataset(root: Path, progress: Progress = silent) -> tuple[Finding, ...
         *_check_masks(index, looks),
         *_check_stray_masks(index),
         *_check_labels(index),
+        *_check_left_out(index),
         *_check_other_files(index),
     ]
     return tuple(sorted(findings, key=lambda finding: (not finding.blocks_training, finding.severity != "error")))
@@ -267,7 +269,7 @@ def _check_stray_masks(index: DatasetIndex) -> Iterable[Finding]:
     folders = {index.root / "ground_truth" / defect for defect in index.defect_types}
     folders |= {mask.parent for mask in used if mask}
     stray = tuple(
-        mask for folder in sorted(folders - image_folders) for mask in find_images(folder) if mask not in used
+        mask for folder in sorted(folders - image_folders) for mask in files_in(folder).images if mask not in used
     )
     if stray:
         hint = "name each <stem>_mask.png or <stem>.png after its image"
@@ -287,8 +289,21 @@ def _check_labels(index: DatasetIndex) -> Iterable[Finding]:
         )
 
 
+def _check_left_out(index: DatasetIndex) -> Iterable[Finding]:
+    """Images that are not used, by reason, and folders whose names leave open what is in them."""
+    for reason in dict.fromkeys(item.reason for item in index.left_out):
+        left_out = [item for item in index.left_out if item.reason == reason]
+        [note] = left_out_notes(left_out, index.root)
+        yield Finding("warning", reason, note, tuple(item.path for item in left_out))
+    for taken_for in ("defective", "unlabeled"):
+        asked = [question for question in index.questions if question.taken_for == taken_for]
+        for note in question_notes(asked, index.root):
+            yield Finding("warning", "unclear_folder", note, tuple(question.folder for question in asked))
+
+
 def _check_other_files(index: DatasetIndex) -> Iterable[Finding]:
     folders = {item.path.parent for item in index.items}
+    told = {item.path for item in index.left_out}
     others = tuple(
         path
         for folder in sorted(folders)
@@ -297,6 +312,7 @@ def _check_other_files(index: DatasetIndex) -> Iterable[Finding]:
         and path.suffix.lower() not in IMAGE_SUFFIXES
         and not path.name.startswith(".")
         and path.name.lower() not in _IGNORED_FILES
+        and path not in told
     )
     if others:
         yield _about(index, "other_files", "files beside the images are of another kind and are not used", others)

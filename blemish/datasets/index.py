@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from blemish.datasets.layouts import LAYOUTS, Layout, find_images
+from blemish.datasets.found import MASK_FOLDERS, Found, Question, question_notes
+from blemish.datasets.layouts import LAYOUTS, Layout
+from blemish.datasets.listing import (
+    FAULTS,
+    LeftOut,
+    Listing,
+    Reason,
+    files_in,
+    left_out_notes,
+    subfolders_of,
+    walk_files,
+)
 from blemish.errors import DataError
 from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
@@ -21,7 +32,8 @@ from blemish.text import one_line, readable
 class DatasetIndex:
     """The images of one data set, sorted by path with numbers in their order (`2.png` before `10.png`).
 
-    `notes` are facts that a user should be told, such as a split that this package made itself.
+    `notes` are facts that a user should be told, such as a split that this package made itself; `left_out` is what
+    could be an image of the data set and is none, `questions` are the folders whose names leave open what is in them.
     """
 
     name: str
@@ -29,6 +41,8 @@ class DatasetIndex:
     layout: str
     items: tuple[ImageItem, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    questions: tuple[Question, ...] = ()
 
     @property
     def train_good(self) -> tuple[ImageItem, ...]:
@@ -64,8 +78,8 @@ class DatasetIndex:
         return readable(Path(os.path.relpath(path, self.root)).as_posix())
 
     def with_hashes(self) -> DatasetIndex:
-        """The same index with the sha256 of each image file."""
-        hashes = hash_files([item.path for item in self.items])
+        """The same index with the sha256 of each image file; it stays empty where a file cannot be read."""
+        hashes = _hash_readable([item.path for item in self.items])
         return replace(
             self,
             items=tuple(replace(item, sha256=sha256) for item, sha256 in zip(self.items, hashes, strict=True)),
@@ -75,12 +89,13 @@ class DatasetIndex:
     def fingerprint(self) -> str:
         """sha256 over the relative path, split, label and content of each image and the content of its mask.
 
-        The same files give the same fingerprint in any place; any change of an image, mask or name gives another.
+        The same files give the same fingerprint in any place; any change of an image, mask or name gives another. A
+        file that cannot be read counts by its name.
         """
         masks = [item.mask_path for item in self.items if item.mask_path]
-        mask_files = {mask: find_images(mask) if mask.is_dir() else [mask] for mask in masks}
+        mask_files = {mask: files_in(mask).images if mask.is_dir() else (mask,) for mask in masks}
         all_masks = [file for files in mask_files.values() for file in files]
-        mask_hashes = dict(zip(all_masks, hash_files(all_masks), strict=True))
+        mask_hashes = dict(zip(all_masks, _hash_readable(all_masks), strict=True))
         items = self.items if all(item.sha256 for item in self.items) else self.with_hashes().items
         digest = hashlib.sha256()
         for item in items:
@@ -97,19 +112,60 @@ def open_dataset(root: Path) -> DatasetIndex:
     """
     root = Path(root)
     if not root.is_dir():
-        found = "a file, not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {found}; give the folder of good images or of one data set")
+        reason = "a file, not a folder" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {reason}; give the folder of good images or of one data set")
     try:
         layout = _recognize(root)
         if layout is None:
             raise _explain_no_dataset(root)
-        found_items = layout.read(root)
+        found = layout.read(root)
+        left_out = _settle(root, found)
     except OSError as error:
         raise DataError(
             f"{root}: cannot be read ({error.strerror or error}); check the folder's permissions"
         ) from error
+    hidden = tuple(item for item in left_out if item.reason in FAULTS)
+    if hidden:
+        raise DataError(f"{root}: {'; '.join(left_out_notes(hidden, root))}")
     name = one_line(root.resolve().name) or "data"
-    return DatasetIndex(name, root, layout.name, found_items.items, found_items.notes)
+    notes = (*found.notes, *question_notes(found.questions, root), *left_out_notes(left_out, root))
+    return DatasetIndex(name, root, layout.name, found.items, notes, left_out, found.questions)
+
+
+def _settle(root: Path, found: Found) -> tuple[LeftOut, ...]:
+    """What is left out of the data set: each file with the name of an image that is no item, no mask and not settled.
+
+    Files in folders of masks are masks; those that belong to no image are for `check_dataset` to tell.
+    """
+    masks = {item.mask_path for item in found.items if item.mask_path}
+    known = {item.path for item in found.items} | masks | found.settled | {item.path for item in found.left_out}
+    used = {os.path.abspath(path) for path in known}
+    image_folders = {os.path.dirname(os.path.abspath(item.path)) for item in found.items}
+    left_out, told = list(found.left_out), frozenset(found.left_out)
+    for folder, listed in _walk_with_links(root, {path.parent for path in known}):
+        here = os.path.abspath(folder)
+        is_of_masks = here in used or any(part.lower() in MASK_FOLDERS for part in folder.relative_to(root).parts)
+        if not is_of_masks:
+            above = set(map(str, Path(here).parents))
+            reason: Reason = "deeper_folder" if image_folders & above else "outside_layout"
+            left_out.extend(LeftOut(path, reason) for path in listed.images if os.path.abspath(path) not in used)
+        left_out.extend(item for item in listed.left_out if item not in told)
+    return tuple(left_out)
+
+
+def _walk_with_links(root: Path, folders: Collection[Path]) -> Iterable[tuple[Path, Listing]]:
+    """Each folder in and below `root`, and of those behind links the `folders` that a layout names."""
+    above = {str(parent) for folder in folders for parent in (folder, *folder.parents)}
+    seen: set[str] = set()
+    for folder, listed in walk_files(root):
+        seen.add(str(folder))
+        kept = tuple(item for item in listed.left_out if item.reason != "folder_link" or str(item.path) not in above)
+        yield folder, Listing(listed.images, kept)
+    for folder in sorted(folders):
+        if str(folder) not in seen and folder.is_relative_to(root):
+            for below, listed in walk_files(folder):
+                seen.add(str(below))
+                yield below, listed
 
 
 def list_categories(root: Path) -> tuple[Path, ...]:
@@ -123,13 +179,25 @@ def list_categories(root: Path) -> tuple[Path, ...]:
     if _recognize(root):
         return (root,)
     found = tuple(_find_categories(root))
-    return found or tuple(category for folder in _subfolders(root) for category in _find_categories(folder))
+    return found or tuple(category for folder in subfolders_of(root) for category in _find_categories(folder))
 
 
 def hash_files(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The sha256 of each file."""
+    """The sha256 of each file; raises DataError for one that cannot be read."""
     with ThreadPoolExecutor() as pool:  # hashing and reading both release the interpreter's lock
         return tuple(pool.map(_hash, paths))
+
+
+def _hash_readable(paths: Sequence[Path]) -> tuple[str, ...]:
+    with ThreadPoolExecutor() as pool:
+        return tuple(pool.map(_hash_or_nothing, paths))
+
+
+def _hash_or_nothing(path: Path) -> str:
+    try:
+        return _hash(path)
+    except DataError:
+        return ""
 
 
 def _hash(path: Path) -> str:
@@ -146,11 +214,7 @@ def _recognize(root: Path) -> Layout | None:
 
 
 def _find_categories(root: Path) -> Iterable[Path]:
-    return (folder for folder in _subfolders(root) if _recognize(folder))
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return (folder for folder in subfolders_of(root) if _recognize(folder))
 
 
 def _explain_no_dataset(root: Path) -> DataError:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
+from blemish.datasets.beside import file_looks_like_mask, masks_beside
 from blemish.errors import DataError
 from blemish.images.decode import IMAGE_SUFFIXES
 
@@ -30,6 +31,7 @@ Reason = Literal[
     "other_suffix",
     "folder_link",
     "deeper_folder",
+    "outside_layout",
     "mask",
     "overlay",
     "hidden",
@@ -57,9 +59,9 @@ _SENTENCES: dict[Reason, tuple[str, str, str]] = {
     "unlistable_folder": (
         "folder cannot be listed",
         "folders cannot be listed",
-        "give yourself the right to read it, or name what you want",
+        "change the rights, or leave out what you may not read",
     ),
-    "dead_link": ("link leads nowhere", "links lead nowhere", "mend or remove it"),
+    "dead_link": ("link leads nowhere", "links lead nowhere", "mend or remove what leads nowhere"),
     "other_suffix": (
         "image of another kind is left out",
         "images of another kind are left out",
@@ -68,12 +70,17 @@ _SENTENCES: dict[Reason, tuple[str, str, str]] = {
     "folder_link": (
         "link to a folder is not followed",
         "links to folders are not followed",
-        "name the folder itself",
+        "name such a folder itself",
     ),
     "deeper_folder": (
         "image in a deeper folder is not used",
         "images in deeper folders are not used",
-        "move it up, or give that folder",
+        "move up what belongs to the data, or give that folder by itself",
+    ),
+    "outside_layout": (
+        "image outside the folders of the data set's layout is not used",
+        "images outside the folders of the data set's layout are not used",
+        "move what belongs to the data into the folder of its kind",
     ),
     "mask": ("mask beside its image is left out", "masks beside their images are left out", ""),
     "overlay": ("overlay of an earlier run is left out", "overlays of earlier runs are left out", ""),
@@ -145,6 +152,11 @@ def list_images(places: Sequence[Path]) -> Listing:
 
 def walk_images(folder: Path) -> Iterator[tuple[Path, Listing]]:
     """Each folder in and below `folder` with its own images and what was left out there; one is in memory at a time."""
+    return ((place, without_masks(found)[0]) for place, found in walk_files(folder))
+
+
+def walk_files(folder: Path) -> Iterator[tuple[Path, Listing]]:
+    """The same, by names alone: masks beside images are among the images."""
     waiting = [folder]
     while waiting:
         place = waiting.pop()
@@ -155,7 +167,22 @@ def walk_images(folder: Path) -> Iterator[tuple[Path, Listing]]:
 
 def images_in(folder: Path) -> Listing:
     """The images right in a folder, those below not among them; nothing where there is no such folder."""
+    return without_masks(files_in(folder))[0]
+
+
+def files_in(folder: Path) -> Listing:
+    """The same, by names alone: masks beside images are among the images."""
     return _list_one(folder)[0] if folder.is_dir() else Listing()
+
+
+def without_masks(found: Listing) -> tuple[Listing, dict[Path, Path]]:
+    """What was found in one folder without the masks beside images, and the mask of each image that has one."""
+    paths = {path.name: path for path in found.images}
+    beside = masks_beside(paths, lambda name: file_looks_like_mask(paths[name]))
+    left_out = (LeftOut(paths[mask], "mask") for mask in beside)
+    images = tuple(path for name, path in paths.items() if name not in beside)
+    mask_of = {paths[image]: paths[mask] for mask, image in beside.items()}
+    return Listing(images, (*found.left_out, *left_out)), mask_of
 
 
 def subfolders_of(folder: Path) -> list[Path]:
@@ -227,7 +254,7 @@ def _shown(path: Path, root: Path | None) -> str:
 def _say_no_image(place: Path, found: Listing) -> str:
     notes = left_out_notes(found.left_out, place)
     if notes and found.left_out[0].path == place:  # the folder itself cannot be listed
-        return f"{place}: the folder cannot be listed; give yourself the right to read it"
+        return f"{place}: the folder cannot be listed; change its rights"
     reasons = f" ({'; '.join(notes)})" if notes else ""
     return f"{place}: no image in this folder{reasons}; images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
 

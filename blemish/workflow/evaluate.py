@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
+from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.maps import find_maps, read_map
 from blemish.decisions.explain import explain
 from blemish.errors import DataError
+from blemish.files import why_not_a_file
 from blemish.images.decode import read_image, read_image_hw, read_mask
 from blemish.images.resize import resize_image, resize_map, resize_mask
 from blemish.inspection.inspector import Inspector
@@ -60,6 +62,7 @@ def evaluate(
     where there are no labelled test images of both kinds.
     """
     index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
+    _require_files(index)
     items = unseen(inspector.bundle, index.test)
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
@@ -182,6 +185,16 @@ def data_facts(
     }
 
 
+def _require_files(index: DatasetIndex) -> None:
+    """An evaluation without some of its images would flatter or blame, so what is no file is counted first."""
+    missing = [(item.path, reason) for item in index.test if (reason := why_not_a_file(item.path))]
+    if missing:
+        path, reason = missing[0]
+        raise DataError(
+            f"{index.root}: {len(missing)} of {len(index.test)} test images cannot be read, the first {path}: {reason}"
+        )
+
+
 def _require_both(index: DatasetIndex, items: Sequence[ImageItem]) -> None:
     labels = {item.label for item in items}
     if labels != {GOOD, DEFECTIVE}:
@@ -189,6 +202,7 @@ def _require_both(index: DatasetIndex, items: Sequence[ImageItem]) -> None:
         raise DataError(
             f"{index.root}: {found} images to test on; an evaluation needs good and defective ones, "
             "for example in test/good and test/<defect>"
+            + "".join(f"; {note}" for note in question_notes(index.questions, index.root))
         )
 
 

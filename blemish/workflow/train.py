@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
+from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
@@ -191,6 +192,7 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
         raise DataError(
             f"{data.root}: {len(defective)} defective images stand among the training images, "
             f"the first is {data.relative(defective[0].path)}; move them to the test part"
+            + "".join(f"; {note}" for note in question_notes(data.questions, data.root))
         )
     paths = [item.path for item in data.train_good]
     bad = {path for path, _ in find_unreadable(paths, progress)} if skip_unreadable else set()
@@ -221,6 +223,7 @@ def _check_count(good: GoodImages, module: Detector) -> None:
         raise DataError(
             f"{good.name}: {len(good.sources)} good images, {module.INFO.name} needs at least {needed} "
             "(20 for a useful threshold, 59 to promise at most 5 % false rejects at 95 % confidence)"
+            + "".join(f"; {note}" for note in good.notes)
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from blemish.datasets import check
 from blemish.datasets.fetch import PUBLIC_DATASETS
 from blemish.datasets.layouts import LAYOUTS
+from blemish.datasets.listing import Reason
 from blemish.datasets.maps import MAP_SUFFIXES
 from blemish.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, MIN_SIDE
 from blemish.images.resize import RESIZE_RULE
@@ -32,7 +34,7 @@ def test_the_codes_are_found_in_the_source() -> None:
 @pytest.mark.parametrize(
     "name",
     sorted(
-        {*CODES, *PUBLIC_DATASETS, *MAP_SUFFIXES, *IMAGE_SUFFIXES, RESIZE_RULE}
+        {*CODES, *get_args(Reason), *PUBLIC_DATASETS, *MAP_SUFFIXES, *IMAGE_SUFFIXES, RESIZE_RULE}
         | {layout.name for layout in LAYOUTS}
         | {f"{MIN_SIDE} x {MIN_SIDE} pixels", f"{MAX_PIXELS // 1_000_000} million pixels"}
     ),

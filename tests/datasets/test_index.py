@@ -78,11 +78,15 @@ def test_hashes_are_those_of_the_files(root: Path) -> None:
     assert hashed.fingerprint == index.fingerprint
 
 
-def test_a_file_that_vanished_is_named(root: Path) -> None:
+def test_a_file_that_cannot_be_read_has_no_hash_and_is_named(root: Path) -> None:
+    whole, path = fingerprint(root), root / "train" / "good" / "1.png"
+    path.unlink()
+    path.symlink_to("/mnt/nas/gone/1.png")
     index = open_dataset(root)
-    (root / "train" / "good" / "1.png").unlink()
-    with pytest.raises(DataError, match=r"1\.png: no such file"):
-        _ = index.fingerprint
+    assert [item.path.name for item in index.with_hashes().items if not item.sha256] == ["1.png"]
+    assert index.fingerprint == open_dataset(root).fingerprint != whole
+    with pytest.raises(DataError, match=r"1\.png: this link leads nowhere \(to /mnt/nas/gone/1\.png\)"):
+        hash_files([path])
     assert hash_files([]) == ()
 
 

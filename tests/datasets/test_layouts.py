@@ -302,7 +302,11 @@ def test_a_plain_folder_is_good_images_in_the_order_of_their_numbers(tmp_path: P
     assert sorted(item.path.name for item in index.train_good) == sorted(names)
     parts = [item.path.name for item in index.train_good if item.path.name.startswith("part")]
     assert parts == ["part 1.jpg", "part 2.PNG", "part 10.png"]
-    assert index.notes == ("images in subfolders are not used (old)",)
+    assert index.notes == (
+        "1 image in a deeper folder is not used: old/x.png; move up what belongs to the data, or give that folder by "
+        "itself",
+        "1 hidden image is left out: .hidden.png",
+    )
 
 
 def test_several_categories_are_listed_not_guessed(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_listed_is_a_fault(tmp_path: Path, monkeypatch: 
     found = list_images([tmp_path])
     assert names(found, tmp_path) == ["0.png"]
     assert found.faults == found.left_out == (LeftOut(tmp_path / "crack", "unlistable_folder"),)
-    assert left_out_notes(found.left_out, tmp_path)[0].startswith("1 folder cannot be listed: crack; give yourself")
+    assert left_out_notes(found.left_out, tmp_path)[0].startswith("1 folder cannot be listed: crack; change")
     with pytest.raises(DataError, match="crack: the folder cannot be listed"):
         list_images([tmp_path / "crack"])
 
