@@ -11,6 +11,7 @@ from blemish.datasets.beside import stem_of_image
 from blemish.datasets.listing import LeftOut, files_in, images_in, subfolders_of, without_masks
 from blemish.datasets.names import what_name_says
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Split
+from blemish.text import one_line
 
 MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground-truth", "gt", "mask", "masks"})
 """Names of folders of masks, in small letters."""
@@ -114,7 +115,7 @@ def question_notes(questions: Sequence[Question], root: Path) -> tuple[str, ...]
         )
     unlabeled = [question for question in questions if question.taken_for == "unlabeled"]
     if unlabeled:
-        name = unlabeled[0].folder.name
+        name = one_line(unlabeled[0].folder.name)
         several = len(unlabeled) > 1
         notes.append(
             f"{sum(question.num_images for question in unlabeled)} images in {_named(unlabeled, root)} are not used, "
@@ -125,4 +126,4 @@ def question_notes(questions: Sequence[Question], root: Path) -> tuple[str, ...]
 
 
 def _named(questions: Iterable[Question], root: Path) -> str:
-    return ", ".join(question.folder.relative_to(root).as_posix() for question in questions)
+    return ", ".join(one_line(question.folder.relative_to(root).as_posix()) for question in questions)

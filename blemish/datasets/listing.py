@@ -24,6 +24,7 @@ from typing import Literal
 from blemish.datasets.beside import file_looks_like_mask, masks_beside
 from blemish.errors import DataError
 from blemish.images.decode import IMAGE_SUFFIXES
+from blemish.text import one_line
 
 Reason = Literal[
     "unlistable_folder",
@@ -248,7 +249,7 @@ def _by_reason(left_out: Iterable[LeftOut]) -> tuple[Counter[Reason], dict[Reaso
 
 
 def _shown(path: Path, root: Path | None) -> str:
-    return str(path) if root is None else Path(os.path.relpath(path, root)).as_posix()
+    return one_line(path if root is None else Path(os.path.relpath(path, root)).as_posix())
 
 
 def _say_no_image(place: Path, found: Listing) -> str:
