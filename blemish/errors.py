@@ -13,6 +13,9 @@ BlemishError                 everything below; the command line prints it as one
 ├── Cancelled                work that was asked to stop
 └── OutputError              a place that cannot be written to
 
+SettingsError, CalibrationError and BackboneError are ValueErrors too: where pydantic reads a file into the dataclasses
+that raise them, it adds the place.
+
 EngineWarning                an engine failed to load and another one runs in its place
 """
 
@@ -23,7 +26,7 @@ class BlemishError(Exception):
     """Any fault that the user can mend; catching this catches every error the package raises on purpose."""
 
 
-class SettingsError(BlemishError):
+class SettingsError(BlemishError, ValueError):
     """A setting or argument that cannot be used."""
 
 
@@ -39,11 +42,11 @@ class BundleError(BlemishError):
     """A bundle file that is damaged, hostile, too new or of another kind."""
 
 
-class CalibrationError(BlemishError):
+class CalibrationError(BlemishError, ValueError):
     """Thresholds that cannot be set or promised."""
 
 
-class BackboneError(BlemishError):
+class BackboneError(BlemishError, ValueError):
     """A backbone file that is missing, altered or does not keep its description."""
 
 

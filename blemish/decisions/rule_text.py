@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from blemish.errors import CalibrationError, SettingsError
 from blemish.schema import Rule
+from blemish.schema.calibration import UNITS
 
 _SHAPES = {"region": "region", "regions": "region", "scratch": "scratch", "scratches": "scratch"}
 _SHAPES |= {"spot": "spot", "spots": "spot"}
@@ -27,7 +28,6 @@ _COMPARISONS = {
     "over": (None, "over"),
     "under": (None, "under"),
 }
-_UNITS = {"length": ("mm", "px"), "area": ("mm2", "px2"), "peak_score": ("",), "mean_score": ("",)}
 _RULE = re.compile(
     rf"(reject|review|ignore) ({'|'.join(_SHAPES)})(?: ({'|'.join(_COMPARISONS)}) (\S+?) ?(mm2|mm|px2|px|))?"
 )
@@ -59,13 +59,8 @@ def describe_rule(rule: Rule) -> str:
 
 
 def check_rules(rules: Iterable[Rule], mm_per_px: float | None) -> None:
-    """Raises where a rule cannot be judged: in millimeters without a scale, or with a unit that does not fit."""
+    """Raises where a rule cannot be judged: in millimeters without a scale."""
     for rule in rules:
-        if rule.measure is not None and rule.unit not in _UNITS[rule.measure]:
-            raise SettingsError(
-                f"a rule about {rule.measure} cannot be in {rule.unit or 'no unit'!r}; "
-                f"use {' or '.join(_UNITS[rule.measure]) or 'no unit'}"
-            )
         if rule.unit.startswith("mm") and mm_per_px is None:
             raise CalibrationError(
                 f'the rule "{describe_rule(rule)}" is in millimeters, but the scale of the images is not known; '
@@ -90,7 +85,7 @@ def _parse(text: str) -> Rule:
     measure, comparison = _COMPARISONS[words]
     if measure is None:
         measure = {"mm": "length", "px": "length", "mm2": "area", "px2": "area"}.get(unit)
-    if measure is None or unit not in _UNITS[measure] or not limit >= 0:
+    if measure is None or (unit or "") not in UNITS[measure] or not limit >= 0:
         raise SettingsError(
             f'cannot read the rule "{text}": lengths are in mm or px, areas in mm2 or px2, scores without a unit, '
             "and no limit is below 0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,7 +13,7 @@ from blemish.decisions.cost import cost_curve
 from blemish.decisions.promise import make_promise, percent, promise_of
 from blemish.decisions.rule_text import check_rules
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.errors import CalibrationError, SettingsError
+from blemish.errors import CalibrationError
 from blemish.schema import Calibration, Condition, RegionSettings, Rule, Zone
 
 
@@ -39,8 +38,6 @@ def calibrate(
     nothing but the choice by costs.
     """
     settings = settings or CalibrationSettings()
-    if mm_per_px is not None and not 0 < mm_per_px < math.inf:
-        raise SettingsError(f"mm_per_px is larger than 0, for example 0.05, not {mm_per_px:g}")
     check_rules(rules, mm_per_px)
     scores = _checked("scores", good_scores)
     maxima = _checked("map maxima", good_map_maxima)

@@ -38,12 +38,5 @@ class CalibrationSettings:
                 f"review_rate counts rejected and reviewed good parts together, so it lies between false_reject "
                 f"({self.false_reject:g}) and 1, not at {self.review_rate:g}"
             )
-        if self.costs is not None:
-            if not (self.costs.escape > 0 and self.costs.reject > 0):
-                raise SettingsError(
-                    f"costs are larger than 0; found escape {self.costs.escape:g} and reject {self.costs.reject:g}"
-                )
-            if not 0 < self.costs.defect_rate < 1:
-                raise SettingsError(f"defect_rate is a share between 0 and 1, not {self.costs.defect_rate:g}")
         if not self.assumed_shift > 0:
             raise SettingsError(f"assumed_shift is larger than 0, not {self.assumed_shift:g}")

@@ -37,19 +37,10 @@ def zone_from_polygons(inspect: Sequence[Polygon] = (), ignore: Sequence[Polygon
     >>> zone_from_polygons(ignore=[[(0, 0), (1, 0), (1, 0.1), (0, 0.1)]]).ignore
     (((0.0, 0.0), (1.0, 0.0), (1.0, 0.1), (0.0, 0.1)),)
     """
-    checked = []
-    for polygons in (inspect, ignore):
-        for polygon in polygons:
-            if len(polygon) < 3:
-                raise CalibrationError(f"a polygon has at least 3 corners; found {len(polygon)}")
-            for x, y in polygon:
-                if not (0 <= x <= 1 and 0 <= y <= 1):
-                    raise CalibrationError(
-                        f"the corner ({x:g}, {y:g}) lies outside the image; "
-                        "corners are shares of its width and height, from 0 to 1"
-                    )
-        checked.append(tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in polygons))
-    return Zone(inspect=checked[0], ignore=checked[1])
+    inside, outside = (
+        tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in polygons) for polygons in (inspect, ignore)
+    )
+    return Zone(inside, outside)
 
 
 def check_zone(zone: Zone, image_hw: tuple[int, int]) -> None:
@@ -86,10 +77,7 @@ def zone_mask(zone: Zone, map_hw: tuple[int, int]) -> Mask:
 def _decoded(mask: ZoneMask) -> Mask:
     height, width = mask.image_hw
     values = np.arange(len(mask.runs)) % 2 == 1
-    flat = np.repeat(values, mask.runs)
-    if flat.size != height * width:
-        raise CalibrationError(f"the zone mask is damaged: {flat.size} pixels for an image of {width} x {height}")
-    return flat.reshape(height, width)
+    return np.repeat(values, mask.runs).reshape(height, width)
 
 
 def _filled(polygons: tuple[Polygon, ...], map_hw: tuple[int, int]) -> Mask:

@@ -5,6 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from blemish.errors import CalibrationError, SettingsError
+from blemish.schema.meaning import (
+    check_choice,
+    check_count,
+    check_number,
+    check_numbers,
+    check_sorted,
+    check_text,
+    shown,
+)
+
+MAX_PIXELS = 500_000_000
+"""Pixels of the largest image that a zone mask can be drawn on."""
+MAX_CORNERS = 2_000
+"""Corners of all polygons of a zone; a finer outline is drawn as a mask."""
+MAX_RULES = 1_000
+MAX_REACH_PX = 63
+"""The largest distance in the map over which regions are opened, closed, joined and bounded; the work grows with it."""
+
 Polygon: TypeAlias = tuple[tuple[float, float], ...]
 """Corner points (x, y) in shares of the image's width and height, 0 to 1."""
 
@@ -16,6 +35,22 @@ class ZoneMask:
     image_hw: tuple[int, int]
     runs: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.image_hw) != 2:
+            raise CalibrationError(f"image_hw holds {len(self.image_hw)} numbers; it must hold height and width")
+        for side in self.image_hw:
+            check_count("image_hw", side, 1, MAX_PIXELS)
+        num_pixels = self.image_hw[0] * self.image_hw[1]
+        if num_pixels > MAX_PIXELS:
+            raise CalibrationError(f"image_hw makes {num_pixels:,} pixels; at most {MAX_PIXELS:,} are allowed")
+        runs = check_numbers("runs", self.runs, num_least=1)
+        if (runs < 0).any() or runs.sum() != num_pixels:
+            raise CalibrationError(
+                f"runs give {runs.sum():.0f} pixels, but the image has {num_pixels:,}; no run may be below 0"
+            )
+        if not runs[1::2].any():
+            raise CalibrationError("the zone mask is black everywhere; paint white where to look")
+
 
 @dataclass(frozen=True)
 class Zone:
@@ -24,6 +59,38 @@ class Zone:
     inspect: tuple[Polygon, ...] = ()
     ignore: tuple[Polygon, ...] = ()
     mask: ZoneMask | None = None
+
+    def __post_init__(self) -> None:
+        polygons = (*self.inspect, *self.ignore)
+        for polygon in polygons:
+            if len(polygon) < 3:
+                raise CalibrationError(f"a polygon has at least 3 corners; found {len(polygon)}")
+        if sum(map(len, polygons)) > MAX_CORNERS:
+            raise CalibrationError(
+                f"the polygons have {sum(map(len, polygons)):,} corners, at most {MAX_CORNERS:,} are allowed; "
+                "draw the zone as a mask image"
+            )
+        for corner in (corner for polygon in polygons for corner in polygon):
+            if len(corner) != 2:
+                raise CalibrationError(f"a corner is an x and a y; found {len(corner)} numbers")
+            x, y = corner
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise CalibrationError(
+                    f"the corner ({x:g}, {y:g}) lies outside the image; "
+                    "corners are shares of its width and height, from 0 to 1"
+                )
+
+
+UNITS: dict[str | None, tuple[str, ...]] = {
+    "length": ("mm", "px"),
+    "area": ("mm2", "px2"),
+    "peak_score": ("",),
+    "mean_score": ("",),
+    None: ("",),
+}
+"""The units of each measure that a rule can be about."""
+MAX_LIMIT = 1e12
+"""The largest limit of a rule."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +107,20 @@ class Rule:
     comparison: Literal["over", "under"] = "over"
     limit: float = 0.0
     unit: Literal["mm", "mm2", "px", "px2", ""] = ""
+
+    def __post_init__(self) -> None:
+        check_choice("action", self.action, ("reject", "review", "ignore"), error=SettingsError)
+        check_choice("shape", self.shape, ("region", "scratch", "spot"), error=SettingsError)
+        check_choice("measure", self.measure, UNITS, error=SettingsError)
+        check_choice("comparison", self.comparison, ("over", "under"), error=SettingsError)
+        check_number("limit", self.limit, 0.0, MAX_LIMIT, error=SettingsError)
+        if self.unit not in UNITS[self.measure]:
+            raise SettingsError(
+                f"a rule about {self.measure or 'no measure'} cannot be in {self.unit or 'no unit'!r}; "
+                f"use {' or '.join(UNITS[self.measure]) or 'no unit'}"
+            )
+        if self.measure is None and self.limit:
+            raise SettingsError(f"a rule with the limit {self.limit:g} must say of what: area, length or a score")
 
 
 @dataclass(frozen=True)
@@ -60,6 +141,12 @@ class RegionSettings:
     join_px: int = 5
     min_area_px2: int = 0
 
+    def __post_init__(self) -> None:
+        check_number("grow_threshold", self.grow_threshold)
+        for name in ("flank_px", "opening_px", "closing_px", "join_px"):
+            check_count(name, getattr(self, name), 0, MAX_REACH_PX)
+        check_count("min_area_px2", self.min_area_px2)
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -77,6 +164,15 @@ class Promise:
     num_needed: int
     num_candidates: int = 1
 
+    def __post_init__(self) -> None:
+        check_number("wanted_rate", self.wanted_rate, 0, 1, is_open=True)
+        check_number("rate", self.rate, 0, 1)
+        check_number("confidence", self.confidence, 0, 1, is_open=True)
+        check_count("num_good", self.num_good, 1)
+        check_count("num_over", self.num_over, 0, self.num_good)
+        check_count("num_needed", self.num_needed, 1)
+        check_count("num_candidates", self.num_candidates, 1)
+
     @property
     def is_kept(self) -> bool:
         """Whether the wanted rate is supported by the good images."""
@@ -88,6 +184,10 @@ class Promise:
         return (self.num_over + 1) / (self.num_good + 1)
 
 
+MAX_COST = 1e15
+"""The largest cost of one mistake, in any currency."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """What mistakes cost, in any one currency, and the share of defective parts that is expected."""
@@ -95,6 +195,11 @@ class Costs:
     escape: float
     reject: float
     defect_rate: float
+
+    def __post_init__(self) -> None:
+        for name in ("escape", "reject"):
+            check_number(f"the cost of {name}", getattr(self, name), 0, MAX_COST, is_open=True, error=SettingsError)
+        check_number("defect_rate", self.defect_rate, 0, 1, is_open=True, error=SettingsError)
 
 
 @dataclass(frozen=True)
@@ -116,6 +221,22 @@ class CostCurve:
     num_defective: int
     assumed_shift: float | None
 
+    def __post_init__(self) -> None:
+        check_sorted("thresholds", self.thresholds, is_strict=True)
+        for name in ("expected", "low", "high"):
+            values = check_numbers(name, getattr(self, name))
+            if len(values) != len(self.thresholds) or (values < 0).any():
+                raise CalibrationError(f"{name} must hold a cost from 0 for each of {len(self.thresholds)} thresholds")
+        if self.best_threshold not in self.thresholds:
+            raise CalibrationError(f"best_threshold is {shown(self.best_threshold)}; it must be one of the thresholds")
+        check_number("best_cost", self.best_cost, 0)
+        check_number("confidence", self.confidence, 0, 1, is_open=True)
+        check_count("num_defective", self.num_defective)
+        if (self.assumed_shift is None) != (self.num_defective > 0):
+            raise CalibrationError("assumed_shift must be given where there was no defective image, and nowhere else")
+        if self.assumed_shift is not None:
+            check_number("assumed_shift", self.assumed_shift, 0)
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -127,6 +248,15 @@ class Condition:
     name: str
     values: tuple[float, ...]
     side: Literal["over", "both"] = "both"
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name, may_be_empty=False)
+        check_sorted("values", self.values)
+        check_choice("side", self.side, ("over", "both"))
+
+
+MM_PER_PX = (1e-9, 1e6)
+"""The finest and the coarsest scale of an image."""
 
 
 @dataclass(frozen=True)
@@ -159,3 +289,32 @@ class Calibration:
     created: str = ""
     by: str = ""
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("graph_sha256", self.graph_sha256, may_be_empty=False)
+        check_choice("method", self.method, ("split", "cross"))
+        check_sorted("good_scores", self.good_scores, num_least=2)
+        check_sorted("good_map_maxima", self.good_map_maxima, num_least=2)
+        if len(self.good_scores) != len(self.good_map_maxima):
+            raise CalibrationError(
+                f"{len(self.good_scores)} good scores but {len(self.good_map_maxima)} map maxima; "
+                "there must be one of each per image"
+            )
+        check_number("image_threshold", self.image_threshold)
+        check_number("pixel_threshold", self.pixel_threshold)
+        check_number("display_spread", self.display_spread, 0, is_open=True)
+        if self.review_threshold is None and self.review_promise is not None:
+            raise CalibrationError("review_promise is about a review_threshold, but none is given")
+        if self.review_threshold is not None:
+            check_number("review_threshold", self.review_threshold, high=self.image_threshold)
+        if self.mm_per_px is not None:
+            check_number("mm_per_px", self.mm_per_px, *MM_PER_PX)
+        if len(self.rules) > MAX_RULES:
+            raise CalibrationError(f"there are {len(self.rules):,} rules; at most {MAX_RULES:,} are allowed")
+        if self.mm_per_px is None and any(rule.unit.startswith("mm") for rule in self.rules):
+            raise CalibrationError("a rule is in millimeters, but mm_per_px, the scale of the images, is not given")
+        names = [condition.name for condition in self.conditions]
+        if len(set(names)) < len(names):
+            raise CalibrationError("conditions must each have a name of their own")
+        for name in ("created", "by", "reason"):
+            check_text(name, getattr(self, name))

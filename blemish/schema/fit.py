@@ -10,6 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.errors import BackboneError, SettingsError
+from blemish.schema.meaning import check_choice, check_count, check_number, check_text
+
+MAX_LAYER = 1_000_000
+"""Bound of a layer's numbers."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -23,6 +29,16 @@ class Layer:
     channels: int
     stride: int
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name, may_be_empty=False, error=BackboneError)
+        check_count("channels", self.channels, 1, MAX_LAYER, error=BackboneError)
+        check_count("stride", self.stride, 1, MAX_LAYER, error=BackboneError)
+        check_number("offset", self.offset, -MAX_LAYER, MAX_LAYER, error=BackboneError)
+
+
+MAX_SCALE = 1e6
+"""Bound of what pixels from 0 to 255 are shifted and divided by."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,22 @@ class Backbone:
     licence: str
     source: str
     input_name: str = "input"
+
+    def __post_init__(self) -> None:
+        for name in ("name", "sha256", "licence", "source", "input_name"):
+            check_text(name, getattr(self, name), may_be_empty=False, error=BackboneError)
+        if not self.layers:
+            raise BackboneError("layers is empty; a backbone has at least one")
+        names = [layer.name for layer in self.layers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BackboneError(f"layers name {twice[0]!r} twice; each layer has a name of its own")
+        for name, low in (("mean", -MAX_SCALE), ("std", 1 / MAX_SCALE)):
+            values = getattr(self, name)
+            if len(values) != 3:
+                raise BackboneError(f"{name} holds {len(values)} numbers; it must hold three: red, green and blue")
+            for value in values:
+                check_number(name, value, low, MAX_SCALE, error=BackboneError)
 
     def layer(self, name: str) -> Layer:
         for layer in self.layers:
@@ -71,6 +103,10 @@ class Reduction:
     kind: Literal["max", "top_mean", "features"] = "max"
     count: int = 1
 
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("max", "top_mean", "features"), error=SettingsError)
+        check_count("count", self.count, 1, error=SettingsError)
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -84,8 +120,8 @@ class Tiling:
     overlap_px: int
 
     def __post_init__(self) -> None:
-        if not 64 <= self.tile_px <= 8192:
-            raise ValueError(f"tiles of {self.tile_px} pixels; they have 64 to 8192 a side")
+        check_count("tile_px", self.tile_px, 64, 8192, error=SettingsError)
+        check_count("overlap_px", self.overlap_px, 1, 4096, error=SettingsError)
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ from blemish.decisions.rule_text import parse_rules
 from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.decisions.zones import zone_from_mask, zone_mask
-from blemish.errors import CalibrationError
+from blemish.errors import CalibrationError, SettingsError
 from blemish.images.decode import read_mask
 from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Tiling, Zone, silent
+from blemish.schema.calibration import MM_PER_PX
+from blemish.schema.meaning import check_number
 from blemish.watching.conditions import good_conditions, measure_picture
 
 HASH_DIGITS = 16
@@ -41,6 +43,10 @@ class ProductFacts:
     zone: Zone | None = None
     rules: tuple[Rule, ...] = ()
     mm_per_px: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mm_per_px is not None:
+            check_number("mm_per_px", self.mm_per_px, *MM_PER_PX, error=SettingsError)
 
 
 def read_zone(path: Path) -> Zone:

@@ -76,4 +76,4 @@ def test_millimeters_need_a_scale() -> None:
 
 def test_a_rule_with_a_unit_that_does_not_fit() -> None:
     with pytest.raises(SettingsError, match="area cannot be in 'mm'"):
-        check_rules([Rule("reject", "spot", "area", "over", 1.0, "mm")], 0.1)
+        Rule("reject", "spot", "area", "over", 1.0, "mm")

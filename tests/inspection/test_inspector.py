@@ -29,6 +29,7 @@ def fake(bundle: Bundle) -> Make:
             "image_threshold": 0.5,
             "pixel_threshold": 0.5,
             "good_scores": (0.1, 0.2, 0.3, 0.5),
+            "good_map_maxima": (0.1, 0.2, 0.3, 0.5),
             "regions": RegionSettings(grow_threshold=0.4, closing_px=0, join_px=0),
             "display_spread": 0.25,
             **calibration,

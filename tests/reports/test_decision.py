@@ -68,7 +68,8 @@ def test_scores_on_the_page_fall_on_the_same_side_of_the_threshold(calibration_o
 
 def test_other_promises_are_those_the_calibration_would_make(evaluation, calibration_of):
     scores = tuple(np.sort(np.random.default_rng(3).gamma(4, 1, 500)).tolist())
-    calibration = calibration_of(good_scores=scores, image_threshold=scores[-1], promise=make_promise(500, 0.005, 0.95))
+    facts = {"good_scores": scores, "good_map_maxima": scores, "promise": make_promise(500, 0.005, 0.95)}
+    calibration = calibration_of(**facts, image_threshold=scores[-1])
     offers = decision_section(evaluation, calibration, scores[-1])["offers"]
     for wanted, text in ((0.01, "1"), (0.02, "2"), (0.05, "5"), (0.1, "10")):
         promise = make_promise(500, wanted, 0.95)

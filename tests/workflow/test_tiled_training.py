@@ -218,7 +218,7 @@ def test_the_input_is_as_large_as_a_tile_unless_asked(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tile": 20}, "64 to 8192"),
+        ({"tile": 20}, "64 to 8,192"),
         ({"tile": 400}, "no image is larger than a tile"),
         ({"size": 100}, "multiple of 32"),
         ({"size": (64, 64)}, "height and width and tiles"),
