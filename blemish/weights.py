@@ -230,21 +230,20 @@ def _parse(path: Path, content: bytes) -> Backbone:
         raise BackboneError(f"{path}: {_fault(error)}; docs/backbones.md shows the form") from error
     if found.name != path.stem:
         raise BackboneError(f"{path}: name is {found.name!r}; it must be that of the file: {path.stem!r}")
-    names = [layer.name for layer in found.layers]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise BackboneError(f"{path}: layers name {twice[0]!r} twice; each layer has a name of its own")
-    return Backbone(
-        name=found.name,
-        path=path.parent / found.onnx,
-        layers=tuple(Layer(layer.name, layer.channels, layer.stride, layer.offset) for layer in found.layers),
-        mean=found.mean,
-        std=found.std,
-        sha256=found.sha256.lower(),
-        licence=found.licence,
-        source=found.source,
-        input_name=found.input,
-    )
+    try:
+        return Backbone(
+            name=found.name,
+            path=path.parent / found.onnx,
+            layers=tuple(Layer(layer.name, layer.channels, layer.stride, layer.offset) for layer in found.layers),
+            mean=found.mean,
+            std=found.std,
+            sha256=found.sha256.lower(),
+            licence=found.licence,
+            source=found.source,
+            input_name=found.input,
+        )
+    except BackboneError as error:
+        raise BackboneError(f"{path}: {error}; docs/backbones.md shows the form") from error
 
 
 def _fault(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BundleFile, Json
-from blemish.errors import SettingsError
+from blemish.errors import BackboneError, SettingsError
 from blemish.schema import Backbone, Layer
 
 
@@ -104,7 +104,6 @@ def backbones(context: typer.Context, json: Json = False) -> None:
     """List the backbones that can be used, with their layers and licence."""
     if context.invoked_subcommand is not None:
         return
-    from blemish.errors import BackboneError
     from blemish.weights import backbone_names, find_backbone
 
     rows: list[dict[str, Any]] = []
@@ -160,6 +159,8 @@ def _parse_layer(text: str) -> Layer:
     try:
         name, channels, stride, *offset = text.split(":")
         return Layer(name, int(channels), int(stride), float(offset[0]) if offset else 0.0)
+    except BackboneError as error:
+        raise SettingsError(f"--layer {text}: {error}") from error
     except ValueError:
         raise SettingsError(f"--layer {text}: give NAME:CHANNELS:STRIDE, for example blocks.2:40:8") from None
 
