@@ -54,6 +54,18 @@ class LayerBank:
     spacings: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """The scaled patches that a bank was chosen from, with the image of each: what fills gaps in `leave_out`.
+
+    `mean_spacing` is the mean distance of the bank's entries to those of other images around them.
+    """
+
+    points: NDArray[np.float32]
+    owners: Places
+    mean_spacing: float
+
+
 def candidates_of_each(num_images: int) -> int:
     """Of each of so many images, how many patches a bank is chosen from."""
     return min(max(CANDIDATES // num_images, LEAST_OF_IMAGE), MOST_OF_IMAGE)
@@ -88,8 +100,8 @@ def fit_bank(
     progress: Progress,
     *,
     num_images: int,
-) -> LayerBank:
-    """The bank of one layer, of at most `size` entries, from the images at `places`.
+) -> tuple[LayerBank, Candidates]:
+    """The bank of one layer, of at most `size` entries, from the images at `places`, and what it was chosen from.
 
     Places from `num_images` on are those of turned copies, in the order of the images: a copy belongs to its image,
     since it says nothing of how far the patches of other images lie.
@@ -103,12 +115,23 @@ def fit_bank(
     candidates = _gather(embeddings, places, layer, lambda place: covers[place, :share])
     scaled = np.matmul(candidates - center, projection, dtype=np.float32)
     chosen = select_coreset(scaled, size, progress=progress)
-    entries, owners = scaled[chosen], places[chosen // share] % num_images
-    spacings = distances_to_other_images(entries, owners)
-    steps = np.round(np.log(spacings / spacings.mean()) / np.log(SPACING_STEP))
-    order = np.argsort(steps, kind="stable")
-    units = SPACING_STEP ** (spacing * np.clip(steps[order], -MOST_STEPS, MOST_STEPS))
-    return LayerBank(center, projection, entries[order], owners[order], units.astype(np.float32))
+    owners = np.repeat(places % num_images, share)
+    spacings = distances_to_other_images(scaled[chosen], owners[chosen])
+    candidates_of_bank = Candidates(scaled, owners, float(spacings.mean()))
+    units = spacing_units(spacings, candidates_of_bank.mean_spacing, spacing)
+    return order_by_units(LayerBank(center, projection, scaled[chosen], owners[chosen], units)), candidates_of_bank
+
+
+def spacing_units(spacings: NDArray[np.float32], mean_spacing: float, strength: float) -> NDArray[np.float32]:
+    """What distances to entries are divided by: powers of `SPACING_STEP`, 1 where good patches lie as far as usual."""
+    steps = np.clip(np.round(np.log(spacings / mean_spacing) / np.log(SPACING_STEP)), -MOST_STEPS, MOST_STEPS)
+    return np.asarray(SPACING_STEP ** (strength * steps), np.float32)
+
+
+def order_by_units(bank: LayerBank) -> LayerBank:
+    """The bank with its entries in the order of their spacings, which the graph compares together."""
+    order = np.argsort(bank.spacings, kind="stable")
+    return LayerBank(bank.center, bank.projection, bank.entries[order], bank.owners[order], bank.spacings[order])
 
 
 def distances_to_other_images(entries: NDArray[np.float32], owners: Places) -> NDArray[np.float32]:
@@ -123,11 +146,11 @@ def distances_to_other_images(entries: NDArray[np.float32], owners: Places) -> N
     count = min(NEIGHBORS_AROUND, len(entries) - int(np.bincount(owners).max()))
     if count == 0:
         return np.ones(len(entries), np.float32)
-    table = _comparison_table(entries)
+    table = comparison_table(entries)
     nearest = np.empty((len(entries), count), np.float32)
     for start in range(0, len(entries), CHUNK_ENTRIES):
         rows = slice(start, start + CHUNK_ENTRIES)
-        squared = _beside_its_square(entries[rows]) @ table
+        squared = beside_its_square(entries[rows]) @ table
         squared[owners[rows, None] == owners] = np.inf
         for column in range(count):  # a few passes for the least value are quicker than a partial sort
             places = squared.argmin(axis=1)[:, None]
@@ -147,32 +170,61 @@ def layer_weights(layers: Sequence[PackedLayer]) -> NDArray[np.float64]:
     return normalized
 
 
-def usual_distances(
+@dataclass(frozen=True)
+class WitnessDistances:
+    """How far patches of some good images lie from the patches of the others.
+
+    `places` are the images; `of_layers` float32 (images, positions) for each layer, in units of the entries' spacings.
+    """
+
+    places: Places
+    of_layers: tuple[NDArray[np.float32], ...]
+
+    def without(self, rows: Places) -> WitnessDistances:
+        """Those of the other images, or all where less than two would be left."""
+        kept = np.setdiff1d(np.arange(len(self.places)), rows)
+        if len(kept) < 2:
+            return self
+        return WitnessDistances(self.places[kept], tuple(layer[kept] for layer in self.of_layers))
+
+
+def witness_distances(
     embeddings: Embeddings,
     places: Places,
     layers: Sequence[PackedLayer],
     banks: Sequence[LayerBank],
     progress: Progress,
-) -> tuple[list[float], NDArray[np.float32]]:
-    """How far patches of good images lie from the patches of other images.
+) -> WitnessDistances:
+    """Distances of at most `NUM_WITNESSES` of the images at `places` to the bank's entries of other images.
 
-    For each layer the mean distance; then maps (images, rows, columns) of the weighted sum of all layers' distances,
-    each divided by its mean, on the finest grid. At most `NUM_WITNESSES` of the images at `places` are looked at,
-    chosen by their embeddings so that the order of images makes no difference.
+    They are chosen by their embeddings so that the order of images makes no difference.
     """
     if len(places) > NUM_WITNESSES:
         ranked = places[np.argsort([embeddings[place].mean(dtype=np.float64) for place in places], kind="stable")]
         places = ranked[np.linspace(0, len(ranked) - 1, NUM_WITNESSES).round().astype(np.intp)]
+    found = []
+    for number, (layer, bank) in enumerate(zip(layers, banks, strict=True), start=1):
+        table = comparison_table(bank.entries) / bank.spacings**2
+        found.append(np.stack([_distances_to_others(embeddings[place], place, layer, bank, table) for place in places]))
+        progress("measuring usual distances", number, len(layers))
+    return WitnessDistances(places, tuple(found))
+
+
+def usual_distances(
+    witnesses: WitnessDistances, layers: Sequence[PackedLayer], banks: Sequence[LayerBank]
+) -> tuple[list[float], NDArray[np.float32]]:
+    """How far patches of good images usually lie from the patches of other images.
+
+    For each layer the mean distance; then maps (images, rows, columns) of the weighted sum of all layers' distances,
+    each divided by its mean, on the finest grid.
+    """
     finest = min((layer.grid for layer in layers), key=lambda grid: grid.stride)
     units: list[float] = []
-    maps = np.zeros((len(places), *finest.hw), np.float32)
-    for number, (layer, bank, weight) in enumerate(zip(layers, banks, layer_weights(layers), strict=True), start=1):
-        table = _comparison_table(bank.entries) / bank.spacings**2
-        distances = np.stack([_distances_to_others(embeddings[place], place, layer, bank, table) for place in places])
+    maps = np.zeros((len(witnesses.places), *finest.hw), np.float32)
+    for layer, bank, weight, distances in zip(layers, banks, layer_weights(layers), witnesses.of_layers, strict=True):
         # Copies of one image lie at no distance from each other: the size of the values is a floor then.
         units.append(max(float(distances.mean()), 1e-3 * float(np.abs(bank.entries).mean()), 1e-6))
         maps += on_grid(distances.reshape(-1, *layer.grid.hw), layer.grid, finest) * np.float32(weight / units[-1])
-        progress("measuring usual distances", number, len(layers))
     return units, maps
 
 
@@ -185,7 +237,7 @@ def _distances_to_others(
 ) -> NDArray[np.float32]:
     """The distance of each position of an image to the bank's entries of other images, in their spacings."""
     scaled = np.matmul(row[layer.places].reshape(layer.shape) - bank.center, bank.projection, dtype=np.float32)
-    squared = _beside_its_square(scaled) @ table
+    squared = beside_its_square(scaled) @ table
     own = bank.owners == place
     if not own.all():  # else there is one image alone: what its own entries leave uncovered has to do
         squared[:, own] = np.inf
@@ -193,13 +245,13 @@ def _distances_to_others(
     return distances
 
 
-def _comparison_table(entries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """With a row `_beside_its_square` the product is the squared distance to each entry: |x|^2 - 2 x.b + |b|^2."""
+def comparison_table(entries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """With a row `beside_its_square` the product is the squared distance to each entry: |x|^2 - 2 x.b + |b|^2."""
     squares = np.einsum("ij,ij->i", entries, entries)
     return np.concatenate([-2 * entries.T, np.ones((1, len(entries)), np.float32), squares[None]])
 
 
-def _beside_its_square(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def beside_its_square(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each point, its square and a constant 1."""
     squares = np.einsum("ij,ij->i", points, points)
     return np.concatenate([points, squares[:, None], np.ones((len(points), 1), np.float32)], axis=1)

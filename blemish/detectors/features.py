@@ -7,7 +7,7 @@ embeddings, so that fitting once for each fold costs no second pass through the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
+SMALL_SHARE = 0.1
+"""Largest share of the images that a head is derived without; without more of them it is learned anew."""
 MOST_FEATURE_BYTES = 3 * 2**29
 """Most memory that embeddings are kept in, 1.5 GB; of images that need more, evenly spread ones are learned from."""
 
@@ -37,10 +39,15 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Head:
-    """Appends itself to a graph, given the name of the embedding there; `facts` go into the bundle."""
+    """Appends itself to a graph, given the name of the embedding there; `facts` go into the bundle.
+
+    `without` gives, for each of some disjoint sets of images (rows of the embeddings), the head as if it had been
+    learned without them, where a detector knows a quicker way than to learn it anew.
+    """
 
     append: Callable[[GraphBuilder, str], None]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    without: Callable[[Sequence[Places]], Iterable[Head]] | None = None
 
 
 def fit_on_embeddings(
@@ -75,7 +82,7 @@ def fit_on_places(
     for turn, turned in enumerate((images, *copies)):
         _embed(request, turned, learned, runner, embeddings[turn * len(learned) :])
     head = learn(embeddings, np.arange(len(learned)))
-    held_out = _held_out(request, runner, learned, embeddings, learn) if len(request.folds) else None
+    held_out = _held_out(request, runner, learned, embeddings, head, learn) if len(request.folds) else None
     facts = {**head.facts, **_facts_of_part(len(learned), len(images))}
     return Fit(_join(embedder, head, request.input_hw), facts, reduction, held_out)
 
@@ -131,28 +138,51 @@ def _held_out(
     embedder: GraphRunner,
     learned: Places,
     embeddings: Embeddings,
+    full: Head,
     learn: Callable[[Embeddings, Places], Head],
 ) -> HeldOut:
+    """Scores and maps of each fold by the head without it; each core does one fold by itself."""
     images, folds = request.images, request.folds
     rows = {int(place): row for row, place in enumerate(learned)}
+    held_rows = [np.flatnonzero(np.isin(learned, fold)) for fold in folds]
+    heads = _heads_without(full, held_rows, len(learned), lambda rows: learn(embeddings, rows))
+    graphs = (_head_graph(head, embeddings.shape[1:]) for head in heads)
     scores = np.empty(len(images), np.float32)
     maps: NDArray[np.float32] | None = None
-    for number, fold in enumerate(folds):
-        others = np.flatnonzero(~np.isin(learned, fold))
-        head = GraphRunner(_head_graph(learn(embeddings, others), embeddings.shape[1:]), threads=1)
 
-        def score(place: int, head: GraphRunner = head) -> dict[str, NDArray[Any]]:
+    def score(task: tuple[NDArray[np.intp], bytes]) -> list[dict[str, NDArray[Any]]]:
+        fold, graph = task
+        runner = GraphRunner(graph, threads=1)
+        found = []
+        for place in fold.tolist():
             if place in rows:
-                return head.run({"embedding": embeddings[rows[place]][None]})
-            return head.run({"embedding": embedder.run({"image": images[place][None]})["embedding"]})
+                embedding = embeddings[rows[place]][None]
+            else:
+                embedding = embedder.run({"image": images[place][None]})["embedding"]
+            found.append(runner.run({"embedding": embedding}))
+        return found
 
-        for place, found in zip(fold, _each(score, fold, request.threads), strict=True):
+    outcomes = map_in_order(score, zip(folds, graphs, strict=True), request.threads)
+    for number, (fold, outcome) in enumerate(zip(folds, outcomes, strict=True), start=1):
+        for place, found in zip(fold, outcome, strict=True):
             if maps is None:
                 maps = np.empty((len(images), *found["anomaly_map"].shape[1:]), np.float32)
             scores[place], maps[place] = found["anomaly_score"][0], found["anomaly_map"][0]
-        request.report("scoring held-out good images", number + 1, len(folds))
+        request.report("scoring held-out good images", number, len(folds))
     assert maps is not None
     return HeldOut(scores, maps)
+
+
+def _heads_without(
+    full: Head, held_rows: Sequence[Places], num_learned: int, learn: Callable[[Places], Head]
+) -> Iterator[Head]:
+    """The head without each set of rows: of small ones by `full.without` where there is one, else learned anew."""
+    everything = np.arange(num_learned)
+    is_small = [full.without is not None and len(held) <= SMALL_SHARE * num_learned for held in held_rows]
+    small = [held for held, is_one in zip(held_rows, is_small, strict=True) if is_one]
+    quick = iter(full.without(small)) if full.without and small else iter(())
+    for held, is_one in zip(held_rows, is_small, strict=True):
+        yield next(quick) if is_one else learn(np.setdiff1d(everything, held))
 
 
 def _each(work: Callable[[int], Result], places: Places, threads: int) -> Iterator[Result]:

@@ -12,6 +12,8 @@ Four things differ from the paper; docs/accuracy.md tells what each of them brin
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -22,16 +24,16 @@ from blemish.detectors.bank import (
     LayerBank,
     candidates_of_each,
     cover_images,
-    fit_bank,
     layer_weights,
     usual_distances,
 )
 from blemish.detectors.base import DetectorInfo, FitRequest, Preset
 from blemish.detectors.features import Embeddings, Head, Places, deepest_layers, fit_on_places
+from blemish.detectors.patch_memory import PatchMemory, learn_memory, memories_without
 from blemish.detectors.positions import usual_maxima
 from blemish.detectors.symmetry import Symmetry, symmetric_copies, with_turned_maps
 from blemish.graph.builder import GraphBuilder
-from blemish.graph.embedding import build_packed_embedding, packed_layers, unpack_layer
+from blemish.graph.embedding import PackedLayer, build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
 from blemish.graph.grid import on_grid
 from blemish.graph.neighbor import nearest_distance
@@ -65,6 +67,8 @@ class Settings:
     sigma: Annotated[float, Field(ge=0, le=64, description="smoothing of the map in input pixels")] = 4.0
 
 
+REDUCTION = Reduction("max")
+
 INFO = DetectorInfo(
     name="patchcore",
     summary="memory banks of patch embeddings, exact nearest neighbor",
@@ -86,52 +90,55 @@ def fit(request: FitRequest[Settings]) -> Fit:
     layers = settings.layers or deepest_layers(backbone, (8, 16))
     embedder = build_packed_embedding(backbone, layers, input_hw, settings.pooling)
     packed = packed_layers(backbone, layers, input_hw)
-    finest = min((layer.grid for layer in packed), key=lambda grid: grid.stride)
-    reduction = Reduction("max")
     copies = symmetric_copies(request.images, settings.symmetries)
     covers: list[Places] = []
 
     def learn(embeddings: Embeddings, places: Places) -> Head:
-        num_images = len(embeddings) // (1 + len(copies))
         if not covers:  # the cover of an image depends on nothing else: all fits share it
             held_share = max((len(fold) for fold in request.folds), default=0) / len(request.images)
             count = candidates_of_each(int(len(embeddings) * (1 - held_share)))
             covers.extend(cover_images(embeddings, layer, count, request.report) for layer in packed)
-        sources = np.concatenate([places + turn * num_images for turn in range(1 + len(copies))])
-        banks = [
-            fit_bank(
-                embeddings,
-                sources,
-                layer,
-                cover,
-                settings.bank_size,
-                settings.whitening,
-                settings.spacing,
-                request.report,
-                num_images=num_images,
-            )
-            for layer, cover in zip(packed, covers, strict=True)
-        ]
-        units, maps = usual_distances(embeddings, places, packed, banks, request.report)
-        level, spread = np.zeros_like(maps[0]), np.ones_like(maps[0])
+        memory = learn_memory(
+            embeddings,
+            places,
+            packed,
+            covers,
+            num_copies=len(copies),
+            bank_size=settings.bank_size,
+            whitening=settings.whitening,
+            spacing=settings.spacing,
+            progress=request.report,
+        )
+        return dataclasses.replace(
+            _head(memory, packed, settings, input_hw),
+            without=lambda folds: (
+                _head(part, packed, settings, input_hw) for part in memories_without(memory, folds, settings.spacing)
+            ),
+        )
+
+    return fit_on_places(request, embedder, learn, copies=copies, reduction=REDUCTION)
+
+
+def _head(memory: PatchMemory, layers: Sequence[PackedLayer], settings: Settings, input_hw: tuple[int, int]) -> Head:
+    finest = min((layer.grid for layer in layers), key=lambda grid: grid.stride)
+    units, maps = usual_distances(memory.witnesses, layers, memory.banks)
+    level, spread = np.zeros_like(maps[0]), np.ones_like(maps[0])
+    if settings.by_position:
+        level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
+
+    def append(builder: GraphBuilder, embedding: str) -> None:
+        maps = []
+        for layer, bank, unit, weight in zip(layers, memory.banks, units, layer_weights(layers), strict=True):
+            scale = weight / unit / on_grid(spread, finest, layer.grid)
+            distance = distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank)
+            # On the grid: OpenVINO computes the product of a batch with one value for each position wrongly.
+            grid = builder.op("Reshape", distance, builder.constant(np.array([-1, *layer.grid.hw], np.int64)))
+            maps.append((builder.op("Mul", grid, builder.constant(scale[None].astype(np.float32))), layer.grid))
         if settings.by_position:
-            level, spread = usual_maxima(with_turned_maps(maps, settings.symmetries), len(maps))
+            maps.append((builder.constant((level.mean() - level / spread).astype(np.float32)), finest))
+        finish_sum(builder, maps, input_hw, sigma=settings.sigma, reduction=REDUCTION)
 
-        def append(builder: GraphBuilder, embedding: str) -> None:
-            maps = []
-            for layer, bank, unit, weight in zip(packed, banks, units, layer_weights(packed), strict=True):
-                scale = weight / unit / on_grid(spread, finest, layer.grid)
-                distance = distance_to_bank(builder, unpack_layer(builder, embedding, layer), bank)
-                # On the grid: OpenVINO computes the product of a batch with one value for each position wrongly.
-                grid = builder.op("Reshape", distance, builder.constant(np.array([-1, *layer.grid.hw], np.int64)))
-                maps.append((builder.op("Mul", grid, builder.constant(scale[None].astype(np.float32))), layer.grid))
-            if settings.by_position:
-                maps.append((builder.constant((level.mean() - level / spread).astype(np.float32)), finest))
-            finish_sum(builder, maps, input_hw, sigma=settings.sigma, reduction=reduction)
-
-        return Head(append, {"num_bank_entries": [len(bank.entries) for bank in banks]})
-
-    return fit_on_places(request, embedder, learn, copies=copies, reduction=reduction)
+    return Head(append, {"num_bank_entries": [len(bank.entries) for bank in memory.banks]})
 
 
 def distance_to_bank(builder: GraphBuilder, embedding: str, bank: LayerBank) -> str:

@@ -7,6 +7,7 @@ matrix, and the result of a whole map is `rows @ map @ columns.T`: exact, and ch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +68,13 @@ def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np
 
 def resample(builder: GraphBuilder, maps: str, source: Grid, target: Grid, sigma: float = 0.0) -> str:
     """[..., rows, columns] on `source` to `target` by linear interpolation, then smoothing by `sigma` pixels."""
-    rows, columns = (
-        smoothing_matrix(target.centers(axis), sigma) @ interpolation_matrix(source.centers(axis), target.centers(axis))
-        for axis in (0, 1)
-    )
-    wide = builder.op("MatMul", maps, builder.constant(columns.T.astype(np.float32)))
-    return builder.op("MatMul", builder.constant(rows.astype(np.float32)), wide)
+    rows, columns = (_resampling_matrix(source, target, axis, sigma) for axis in (0, 1))
+    wide = builder.op("MatMul", maps, builder.constant(np.ascontiguousarray(columns.T)))
+    return builder.op("MatMul", builder.constant(rows), wide)
+
+
+@lru_cache(maxsize=16)
+def _resampling_matrix(source: Grid, target: Grid, axis: int, sigma: float) -> NDArray[np.float32]:
+    """Kept, since a fit with many folds builds the same piece of graph for each."""
+    smoothing = smoothing_matrix(target.centers(axis), sigma)
+    return np.asarray(smoothing @ interpolation_matrix(source.centers(axis), target.centers(axis)), np.float32)

@@ -18,6 +18,7 @@ from blemish.detectors.bank import (
     fit_bank,
     layer_weights,
     usual_distances,
+    witness_distances,
 )
 from blemish.detectors.base import FitRequest
 from blemish.detectors.coreset import cover_orders, covering_radius, select_coreset
@@ -41,9 +42,14 @@ def make_banks(good: np.ndarray, size: int = 200) -> list[LayerBank]:
     return [
         fit_bank(
             good, places, layer, cover_images(good, layer, 256, silent), size, 0.5, 1.0, silent, num_images=len(good)
-        )
+        )[0]
         for layer in (FINE, COARSE)
     ]
+
+
+def usual(good: np.ndarray, banks: list[LayerBank]) -> tuple[list[float], np.ndarray]:
+    witnesses = witness_distances(good, np.arange(len(good)), (FINE, COARSE), banks, silent)
+    return usual_distances(witnesses, (FINE, COARSE), banks)
 
 
 def test_the_cover_of_each_image_is_the_greedy_choice_among_its_points() -> None:
@@ -87,7 +93,7 @@ def test_usual_distances_are_those_to_other_images() -> None:
     """Each patch is in the bank itself: what counts is the nearest patch of another image, in units of its spacing."""
     good = embeddings(6)
     banks = make_banks(good, size=10_000)
-    units, maps = usual_distances(good, np.arange(6), (FINE, COARSE), banks, silent)
+    units, maps = usual(good, banks)
     bank = banks[0]
     scaled = (good[:, FINE.places].reshape(6, 64, 3) - bank.center) @ bank.projection
     nearest = [
@@ -125,7 +131,7 @@ def test_a_layer_of_half_the_stride_counts_twice() -> None:
 
 def test_copies_of_one_image_have_a_unit() -> None:
     good = np.repeat(embeddings(1), 5, axis=0)
-    units, maps = usual_distances(good, np.arange(5), (FINE, COARSE), make_banks(good), silent)
+    units, maps = usual(good, make_banks(good))
     assert min(units) > 0
     assert np.isfinite(maps).all()
 
