@@ -50,9 +50,7 @@ def learn_memory(
     num_images = len(embeddings) // (1 + num_copies)
     sources = np.concatenate([places + turn * num_images for turn in range(1 + num_copies)])
     found = [
-        fit_bank(
-            embeddings, sources, layer, cover, bank_size, whitening, spacing, progress, num_images=num_images
-        )
+        fit_bank(embeddings, sources, layer, cover, bank_size, whitening, spacing, progress, num_images=num_images)
         for layer, cover in zip(layers, covers, strict=True)
     ]
     banks, candidates = zip(*found, strict=True)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from blemish.detectors.bank import Candidates, LayerBank
+from blemish.detectors.base import FitRequest
 from blemish.detectors.coreset import covering_radius, select_coreset
 from blemish.detectors.leave_out import bank_without, fold_distances, fold_numbers
+from blemish.registry import load_detector
+from blemish.runtime.session import Session
+from blemish.schema import Backbone
+from blemish.testing.tiny import TinyProduct
 
 NUM_IMAGES, OF_EACH, SIZE = 12, 60, 90
 
@@ -75,3 +80,21 @@ def test_a_fold_of_all_images_is_refused() -> None:
     bank, candidates = learned()
     with pytest.raises(ValueError, match="nothing is left"):
         without(bank, candidates, [np.arange(NUM_IMAGES)], 0)
+
+
+def test_held_out_scores_are_nearly_those_of_fitting_anew(backbone: Backbone, product: TinyProduct) -> None:
+    """Of the tiny product's images each is left out once, by the quick way and by the long one."""
+    module = load_detector("patchcore")
+    images = [*product.good, *product.held_out]
+    folds = [np.array([place]) for place in range(len(images))]
+    request = FitRequest(images=images, settings=module.INFO.settings(), backbone=backbone, folds=folds)
+    quick = module.fit(request).held_out
+    assert quick is not None
+    anew = []
+    for place in range(len(images)):
+        rest = [image for number, image in enumerate(images) if number != place]
+        graph = module.fit(FitRequest(images=rest, settings=module.INFO.settings(), backbone=backbone)).graph
+        anew.append(Session(graph).predict([images[place]])[0].anomaly_score)
+    relative = quick.anomaly_scores / np.array(anew) - 1
+    assert abs(np.median(relative)) < 0.03
+    assert np.abs(relative).max() < 0.15
