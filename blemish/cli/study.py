@@ -38,7 +38,8 @@ def compare(
     """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""
     from blemish.study.executor import Executor, LocalExecutor
     from blemish.study.pages import write_data_pages, write_study
-    from blemish.study.run import describe_data, make_study, plan_study, run_study
+    from blemish.study.plan import plan_study
+    from blemish.study.run import describe_data, make_study, run_study
 
     tasks = plan_study(
         data,

@@ -15,7 +15,8 @@ from blemish.cluster.connect import Node, connected
 from blemish.cluster.executor import Needs, RayExecutor
 from blemish.errors import DataError, EngineError, SettingsError
 from blemish.study.executor import LocalExecutor
-from blemish.study.run import plan_study, run_study
+from blemish.study.plan import plan_study
+from blemish.study.run import run_study
 
 SMALL = Needs(num_cpus=1, memory_mb=100)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,7 +16,8 @@ import pytest
 from blemish.errors import DataError, EngineError, SettingsError
 from blemish.study.executor import LocalExecutor
 from blemish.study.pages import write_data_pages
-from blemish.study.run import StudyTask, describe_data, make_study, plan_study, run_study
+from blemish.study.plan import StudyTask, plan_study, read_result
+from blemish.study.run import describe_data, make_study, run_study
 
 HERE = LocalExecutor(1)
 
@@ -155,5 +155,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_last_epoch(plan: Any, tmp_
     assert not tasks[1].checkpoints_path.exists(), "checkpoints are cleared away when the result is there"
     whole = dataclasses.replace(tasks[1], folder=tmp_path / "whole")
     run_study([whole], HERE)
-    first, second = (json.loads(task.result_path.read_text(encoding="utf-8")) for task in (tasks[1], whole))
+    first, second = read_result(tasks[1]), read_result(whole)
+    assert first is not None
+    assert second is not None
     assert [result["score"] for result in first["results"]] == [result["score"] for result in second["results"]]
