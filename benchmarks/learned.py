@@ -29,10 +29,10 @@ from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.images.decode import read_image
 from blemish.images.resize import resize_image
 from blemish.inspection.inspector import Inspector
-from blemish.learned.run import TrainingRun, training_run
 from blemish.metrics.reconstruction import mse
+from blemish.schema import TrainingRun
 from blemish.workflow.evaluate import evaluate
-from blemish.workflow.train import train
+from blemish.workflow.train import TrainRequest, train
 
 RUNS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "cae": ("cae", {}),
@@ -57,8 +57,10 @@ METRICS = (
 def measure(index: DatasetIndex, name: str, size: int, seed: int, run: TrainingRun) -> dict[str, Any]:
     detector, settings = RUNS[name]
     start, used = time.perf_counter(), time.process_time()
-    with training_run(run):
-        bundle = train(index, detector=detector, settings=settings, size=size, seed=seed, progress=show)
+    request = TrainRequest(
+        data=index, detector=detector, settings=settings, size=size, seed=seed, run=run, progress=show
+    )
+    bundle = train(request)
     seconds, used = time.perf_counter() - start, time.process_time() - used
     found = evaluate(Inspector(bundle), index)
     facts = bundle.manifest.facts

@@ -37,14 +37,14 @@ from blemish.metrics.intervals import clopper_pearson
 from blemish.schema import DEFECTIVE, GOOD, Calibration, ImageItem
 from blemish.watching.conditions import measure_conditions
 from blemish.watching.drift import DriftMonitor
-from blemish.workflow.train import train
+from blemish.workflow.train import TrainRequest, train
 
 WANTED = (0.05, 0.01)
 
 
 def measure(index: DatasetIndex, detector: str, method: Any) -> list[dict[str, Any]]:
     """A row for each wanted rate."""
-    bundle = train(index, detector=detector, calibration=method)
+    bundle = train(TrainRequest(data=index, detector=detector, calibration=method))
     inspector = Inspector(bundle)
 
     def scores(label: int) -> list[float]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blemish.inspection.inspector import Inspector
     from blemish.model import Model, load, train
     from blemish.registry import detector_names
-    from blemish.schema import Calibration, Evaluation, Region, Verdict
+    from blemish.schema import Calibration, Evaluation, Region, TrainingRun, Verdict
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ _HOMES = {
     "Region": "blemish.schema",
     "SettingsError": "blemish.errors",
     "TrainingError": "blemish.errors",
+    "TrainingRun": "blemish.schema",
     "Verdict": "blemish.schema",
     "detector_names": "blemish.registry",
     "load": "blemish.model",
@@ -75,6 +76,7 @@ __all__ = [
     "Region",
     "SettingsError",
     "TrainingError",
+    "TrainingRun",
     "Verdict",
     "detector_names",
     "load",

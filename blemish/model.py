@@ -15,7 +15,7 @@ from blemish.bundle.write import write_bundle
 from blemish.errors import ImageError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
-from blemish.schema import Calibration, Evaluation, Progress, Verdict, silent
+from blemish.schema import Calibration, Cancel, Evaluation, Progress, TrainingRun, Verdict, never, silent
 
 if TYPE_CHECKING:
     from blemish.datasets.index import DatasetIndex
@@ -135,7 +135,10 @@ def train(
     product: ProductFacts | None = None,
     with_defects: bool = False,
     skip_unreadable: bool = False,
+    run: TrainingRun | None = None,
+    threads: int = 0,
     progress: Progress = silent,
+    cancel: Cancel = never,
 ) -> Model:
     """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
 
@@ -145,31 +148,35 @@ def train(
     wanted share of good parts that are rejected, promised with `confidence` where there are enough good images; with
     `review_rate`, the share of good parts rejected or put up for review. With `with_defects` a detector that can
     (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the
-    images.
+    images. `run` says where and how learned weights are trained, `threads` how many are used at most (0: one for each
+    core). `cancel` is asked between steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
+    from blemish.runtime.pipeline import usable_cores
+    from blemish.workflow.calibrate import ProductFacts
+    from blemish.workflow.train import TrainRequest
     from blemish.workflow.train import train as train_bundle
 
-    return Model(
-        train_bundle(
-            data,
-            detector=detector,
-            backbone=backbone,
-            preset=preset,
-            size=size,
-            tile=tile,
-            settings=settings,
-            seed=seed,
-            calibration=calibration,
-            calibration_settings=CalibrationSettings(
-                false_reject=false_reject, confidence=confidence, review_rate=review_rate
-            ),
-            product=product,
-            with_defects=with_defects,
-            skip_unreadable=skip_unreadable,
-            progress=progress,
-        )
+    request = TrainRequest(
+        data=data,
+        detector=detector,
+        backbone=backbone,
+        preset=preset,
+        size=size,
+        tile=tile,
+        settings=settings or {},
+        seed=seed,
+        calibration=calibration,
+        wishes=CalibrationSettings(false_reject=false_reject, confidence=confidence, review_rate=review_rate),
+        product=product or ProductFacts(),
+        with_defects=with_defects,
+        skip_unreadable=skip_unreadable,
+        run=run or TrainingRun(),
+        threads=threads or usable_cores(),
+        progress=progress,
+        cancel=cancel,
     )
+    return Model(train_bundle(request))
 
 
 def load(path: str | Path, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Model:

@@ -11,6 +11,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,10 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
 def path_id(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
@@ -162,6 +167,16 @@ def test_each_part_imports_only_what_lies_below_it() -> None:
             if outer == "blemish" and inner and not {inner[0], ".".join(inner[:2])} & allowed:
                 found.append(f"{path_id(path)} imports {name}")
     assert found == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports inside functions included: they hide a circle, they do not cut it."""
+    names = {module_name(path): path for path in FILES}
+    imported = {name: {other for other in imported_names(path) if other in names} for name, path in names.items()}
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_each_package_is_imported_only_where_it_belongs() -> None:
@@ -191,8 +206,7 @@ def test_every_module_imports(is_learned: bool) -> None:
         if extra and importlib.util.find_spec(extra) is None:
             continue
         if path.name != "__main__.py" and (part_of(path) == "learned") is is_learned:
-            parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            importlib.import_module(".".join(parts).removesuffix(".__init__"))
+            importlib.import_module(module_name(path))
 
 
 def test_importing_the_package_is_fast_and_loads_no_engine() -> None:

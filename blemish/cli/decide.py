@@ -53,7 +53,7 @@ def calibrate(
     from blemish.decisions.explain import explain
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.schema import Costs
-    from blemish.workflow.calibrate import calibrate_bundle, product_facts, restore_bundle
+    from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle, product_facts, restore_bundle
 
     present = model.load(bundle).bundle
     if history:
@@ -80,16 +80,16 @@ def calibrate(
         good_found, defective_found = list_places(good or []), list_places(defective or [])
         left_out = left_out_json((*good_found.left_out, *defective_found.left_out))
         with progress_bars() as progress:
-            new = calibrate_bundle(
-                present,
-                good_found.images,
-                settings=CalibrationSettings(false_reject, confidence, review_rate, strict, costs, assumed_shift),
-                product=product_facts(zone, rules, mm_per_px, present.calibration),
+            request = CalibrateRequest(
+                good=good_found.images,
                 defective=defective_found.images,
+                wishes=CalibrationSettings(false_reject, confidence, review_rate, strict, costs, assumed_shift),
+                product=product_facts(zone, rules, mm_per_px, present.calibration),
                 reason=reason,
                 by=by,
                 progress=progress,
             )
+            new = calibrate_bundle(present, request)
     path = model.Model(new).save(output or bundle)
     sentences = explain(new.calibration)
     if json:

@@ -81,31 +81,18 @@ def train(
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
-    from blemish import model
     from blemish.decisions.explain import explain
     from blemish.decisions.promise import promise_sentence
+    from blemish.decisions.wishes import CalibrationSettings
+    from blemish.model import Model
+    from blemish.schema import TrainingRun
+    from blemish.workflow import train as recipe
     from blemish.workflow.calibrate import product_facts
     from blemish.workflow.timing import parts_sentence
-    from blemish.workflow.training import training_context
 
-    training = training_context(
-        detector,
-        checkpoints=checkpoints,
-        resume=resume,
-        device=device,
-        num_devices=num_devices,
-        precision=precision,
-        log=log,
-        on_ray=ray is not None,
-    )
     with progress_bars() as progress, ExitStack() as stack:
-        if ray is not None:
-            from blemish.cluster.connect import connected
-
-            stack.enter_context(connected(ray, shared=checkpoints, packages=("torch", "lightning")))
-        stack.enter_context(training)
-        made = model.train(
-            data,
+        request = recipe.TrainRequest(
+            data=data,
             detector=detector,
             backbone=backbone,
             preset=preset,
@@ -114,14 +101,26 @@ def train(
             settings=parse_settings(settings),
             seed=seed,
             calibration=calibration,
-            false_reject=false_reject,
-            confidence=confidence,
-            review_rate=review_rate,
+            wishes=CalibrationSettings(false_reject, confidence, review_rate),
             product=product_facts(zone, rules, mm_per_px),
             with_defects=with_defects,
             skip_unreadable=skip_unreadable,
+            run=TrainingRun(
+                folder=checkpoints,
+                resume=resume,
+                device=device,
+                precision=precision,
+                logger=log,
+                num_devices=num_devices,
+                on_ray=ray is not None,
+            ),
             progress=progress,
         )
+        if ray is not None:
+            from blemish.cluster.connect import connected
+
+            stack.enter_context(connected(ray, shared=checkpoints, packages=("torch", "lightning")))
+        made = Model(recipe.train(request))
         made.save(output)
     manifest, thresholds = made.bundle.manifest, made.calibration
     skipped = manifest.facts.get("skipped", [])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import DataError, SettingsError
 from blemish.runtime.pipeline import usable_cores
-from blemish.schema import Backbone, Cancel, Fit, Image, Mask, Progress, cancellable, never, silent
+from blemish.schema import Backbone, Cancel, Fit, Image, Mask, Progress, TrainingRun, cancellable, never, silent
 
 Settings = TypeVar("Settings", covariant=True)
 
@@ -90,7 +90,7 @@ class FitRequest(Generic[Settings]):
     that hold every image once; for each the detector gives held-out results of those images by a model fitted on the
     others. `defects` are of the same size. `progress` is told each step, `cancel` is asked between steps whether to
     stop: detectors call `report`, which does both. `threads` is the most that the fit runs at once; by default the
-    cores that this process may use.
+    cores that this process may use. `run` says how learned weights are trained.
 
     >>> blank = [np.zeros((32, 64, 3), np.uint8)] * 4
     >>> FitRequest(images=blank, settings=None, threads=2).input_hw
@@ -106,6 +106,7 @@ class FitRequest(Generic[Settings]):
     progress: Progress = silent
     cancel: Cancel = never
     threads: int = field(default_factory=usable_cores)
+    run: TrainingRun = field(default_factory=TrainingRun)
 
     def __post_init__(self) -> None:
         if not len(self.images):

@@ -17,10 +17,10 @@ from pydantic_core import ArgsKwargs
 from torch import Tensor, nn
 
 from blemish.detectors.base import DetectorInfo, FitRequest
+from blemish.learned.contract import Batch, Learner, TrainingSettings, check_stride
 from blemish.learned.fitting import fit_reconstruction, prepare_augmented
 from blemish.learned.layers import decoder, doubled, encoder
 from blemish.learned.losses import ReconstructionLoss, error_map, reconstruction_loss
-from blemish.learned.training import Batch, Learner, TrainingSettings, check_stride
 from blemish.schema import Fit
 
 VECTOR_DEFAULTS = {"epochs": 200, "batch_size": 32, "learning_rate": 2e-4, "schedule": "none", "patience": 0}

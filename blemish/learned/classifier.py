@@ -22,11 +22,12 @@ from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.errors import SettingsError
 from blemish.graph.grid import cell_grid
 from blemish.learned.backbone import usual_layers
+from blemish.learned.contract import Batch, Learner, Sample, Samples, TrainingSettings
 from blemish.learned.fitting import Made, fit_learned
 from blemish.learned.pyramid import Encoder, PatchHead, backbone_encoder, resnet_encoder, small_encoder
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
 from blemish.learned.resnet import load_resnet
-from blemish.learned.training import Batch, Learner, Sample, Samples, TrainingSettings, train
+from blemish.learned.training import train
 from blemish.schema import Backbone, Fit, Image, Mask, Reduction
 from blemish.synthesis.augment import Augmentation, augment
 from blemish.synthesis.painted import make_defect

@@ -21,9 +21,10 @@ from blemish.detectors.base import FitRequest
 from blemish.errors import SettingsError
 from blemish.graph.grid import cell_grid, interpolation_matrix
 from blemish.learned.backbone import checked_layers, load_frozen
+from blemish.learned.contract import Batch, Learner, Samples, TrainingSettings, pixels_of
 from blemish.learned.fitting import Made, fit_learned, prepare_augmented
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
-from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, pixels_of, train
+from blemish.learned.training import train
 from blemish.schema import Backbone, Fit, Image, Reduction
 
 Distance = Literal["cosine", "l2"]

@@ -13,9 +13,10 @@ from torch import nn
 
 from blemish.detectors.base import FitRequest
 from blemish.graph.grid import cell_grid
+from blemish.learned.contract import Learner, Prepare, Sample, Samples, TrainingSettings
 from blemish.learned.export import export_graph
 from blemish.learned.reading import MapReader, OneGraph, raw_maps
-from blemish.learned.training import Learner, Prepare, Sample, Samples, TrainingSettings, at_most_threads, train
+from blemish.learned.training import at_most_threads, train
 from blemish.schema import Fit, HeldOut, Image, Reduction
 from blemish.synthesis.augment import Augmentation, augment
 

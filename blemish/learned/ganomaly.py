@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blemish.detectors.base import DetectorInfo, FitRequest
+from blemish.learned.contract import Batch, Learner, TrainingSettings, check_stride
 from blemish.learned.fitting import fit_reconstruction, prepare_augmented
 from blemish.learned.layers import decoder, doubled, encoder
 from blemish.learned.losses import error_map
-from blemish.learned.training import Batch, Learner, TrainingSettings, check_stride
 from blemish.schema import Fit
 
 

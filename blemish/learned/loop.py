@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from blemish.detectors.base import FitRequest
 from blemish.errors import EngineError, TrainingError
 from blemish.learned.checkpoint import (
     BEST,
@@ -37,9 +38,9 @@ from blemish.learned.checkpoint import (
     load_weights,
     save_weights,
 )
-from blemish.learned.run import TrainingRun, resolve_device, resolve_precision
-from blemish.learned.training import Batch, Learner, Samples, TrainingSettings, mean_of, pixels_of
-from blemish.schema import Cancel, Progress, cancellable, never, silent
+from blemish.learned.contract import Batch, Learner, Samples, TrainingSettings, pixels_of
+from blemish.learned.device import resolve_device, resolve_precision
+from blemish.schema import Cancel, Progress, TrainingRun, cancellable, never, silent
 from blemish.synthesis.painted import make_defect
 
 NUM_SEPARATION = 16
@@ -51,17 +52,14 @@ def run_loop(
     samples: Samples,
     training: NDArray[np.intp],
     validation: NDArray[np.intp],
-    settings: TrainingSettings,
+    request: FitRequest[TrainingSettings],
     *,
     identity: dict[str, Any],
     folder: Path,
-    run: TrainingRun,
     name: str,
-    seed: int,
-    progress: Progress,
-    cancel: Cancel,
 ) -> tuple[tuple[dict[str, float], ...], int]:
     """Trains the learner in place to the weights of its best epoch; the history and the best epoch's number."""
+    run, settings, seed = request.run, request.settings, request.seed
     device = _device(run)
     last, best = folder / LAST, folder / BEST
     resumes = run.resume and last.exists()
@@ -73,6 +71,7 @@ def run_loop(
     else:
         last.unlink(missing_ok=True)
         best.unlink(missing_ok=True)
+    progress, cancel = request.progress, request.cancel
     if run.num_devices > 1 or run.on_ray:
         progress, cancel = silent, never  # the other processes cannot call back into this one
     module = _Module(learner, samples, validation, settings, identity, best, name, seed, progress, cancel)
@@ -90,7 +89,7 @@ def run_loop(
     learner.load_state_dict(load_weights(best))
     learner.cpu()
     history = tuple(state["history"])
-    progress(f"training {name}", settings.epochs, settings.epochs)
+    request.report(f"training {name}", settings.epochs, settings.epochs)
     return history, _best_epoch(history)
 
 
@@ -243,7 +242,7 @@ class _Module(lightning.LightningModule):
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
-                "train_loss": mean_of(self._losses),
+                "train_loss": _mean(self._losses),
                 "validation_loss": validation_loss,
                 "separation_ratio": metrics["separation_ratio"],
                 "learning_rate": rate,
@@ -370,6 +369,11 @@ def _separation_images(samples: Samples, validation: NDArray[np.intp], seed: int
 def _best_epoch(history: Sequence[dict[str, float]]) -> int:
     """The number of the epoch with the smallest loss on held-out images, from 1."""
     return 1 + int(np.argmin([entry["validation_loss"] for entry in history]))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean, NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _listed(one_or_many: Any) -> list[Any]:

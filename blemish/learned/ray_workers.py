@@ -14,7 +14,7 @@ from ray.train.torch import TorchTrainer
 
 from blemish.errors import BlemishError, EngineError, SettingsError, TrainingError
 from blemish.learned.checkpoint import LAST
-from blemish.learned.run import Device
+from blemish.schema import Device
 
 RETRIES = 3
 """How often workers are begun again when one is lost; they go on from the last finished epoch."""

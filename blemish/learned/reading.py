@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.graph.grid import Grid, cell_grid, interpolation_matrix, smoothing_matrix
-from blemish.learned.training import Learner, pixels_of
+from blemish.learned.contract import Learner, pixels_of
 from blemish.schema import Image, Reduction
 
 NEGLIGIBLE = 0.3

@@ -1,112 +1,29 @@
 """The one training loop of all learned detectors: what they have in common, run by PyTorch Lightning.
 
-A family gives a `Learner` (its network, its loss, how it reads an anomaly map) and `Samples` (images and what is done
-to them before each step); `train` returns the learner with the weights of its best epoch on held-out good images.
+`train` returns the learner of a family with the weights of its best epoch on held-out good images; see `contract`.
 Every epoch has random states of its own, so that a resumed training ends where an uninterrupted one does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, TypeAdapter
-from pydantic.dataclasses import dataclass as settings_dataclass
-from torch import Tensor, nn
+from pydantic import TypeAdapter
 
 from blemish.detectors.base import FitRequest
-from blemish.errors import DataError, SettingsError
-from blemish.learned.run import TrainingRun, current_run
-from blemish.schema import Image, Mask
-from blemish.synthesis.augment import Augmentation, Declared
-
-
-@settings_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class TrainingSettings:
-    """What every learned detector lets a user set about its training; a family adds its own and its own defaults."""
-
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the images")] = 50
-    batch_size: Annotated[int, Field(ge=1, le=1024, description="images per step")] = 16
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0, description="of the first epoch")] = 1e-3
-    schedule: Annotated[
-        Literal["none", "cosine", "plateau"],
-        Field(
-            description="how the learning rate falls: cosine over all epochs, or to a fifth after 5 without progress"
-        ),
-    ] = "cosine"
-    patience: Annotated[
-        int, Field(ge=0, description="stops after so many epochs without progress on held-out good images; 0: never")
-    ] = 20
-    validation_ratio: Annotated[float, Field(gt=0.0, le=0.5, description="share of good images held out for that")] = (
-        0.15
-    )
-    augmentation: Annotated[
-        Declared, Field(description="what leaves a good part good: rotation=180,flip_horizontal; or none")
-    ] = Augmentation()
-
-
-class Sample(NamedTuple):
-    """What one step sees of one image: what goes in, what should come out, where the two differ by damage."""
-
-    input: Image
-    target: Image
-    mask: Mask
-
-
-class Batch(NamedTuple):
-    """Samples as float32 tensors: pixels [batch, 3, height, width] from 0 to 1, mask [batch, 1, height, width]."""
-
-    input: Tensor
-    target: Tensor
-    mask: Tensor
-
-
-Prepare = Callable[[int, Image, np.random.Generator], Sample]
-"""Makes a sample of the image with this index; all its chance comes from the generator."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images of one size and what is done to each before a step; from `num_good` on they are defective (None: none)."""
-
-    images: Sequence[Image]
-    prepare: Prepare
-    num_good: int | None = None
-
-
-class Learner(nn.Module, ABC):
-    """A network with its loss. `parameter_groups` beyond one are trained in turn, as adversaries are."""
-
-    @abstractmethod
-    def loss(self, batch: Batch, group: int) -> Tensor:
-        """The loss that the parameters of this group make smaller; one finite number."""
-
-    @abstractmethod
-    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The raw anomaly map [batch, map height, map width] and, where the network makes one, the reconstruction."""
-
-    def validation_loss(self, batch: Batch) -> Tensor:
-        """What tells good epochs from bad ones on held-out good images; smaller is better."""
-        return self.loss(batch, 0)
-
-    def parameter_groups(self) -> tuple[Sequence[nn.Parameter], ...]:
-        """The parameters that each optimizer changes."""
-        return ([parameter for parameter in self.parameters() if parameter.requires_grad],)
-
-    def optimizer(self, parameters: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """The optimizer of one group of parameters."""
-        return torch.optim.Adam(parameters, lr=learning_rate)
+from blemish.errors import DataError
+from blemish.learned.contract import Learner, Samples, TrainingSettings
+from blemish.schema import Image, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -129,9 +46,7 @@ class Trained:
 def train(
     build: Callable[[], Learner], samples: Samples, request: FitRequest[TrainingSettings], *, name: str
 ) -> Trained:
-    """The learner of its best epoch on the samples; settings, seed and progress are those of the request.
-
-    `build` is called under the seed. Runs as the surrounding `training_run` says.
+    """The learner of its best epoch on the samples, trained as the request says; `build` is called under its seed.
 
     Raises DataError for images that cannot be trained on, TrainingError where the loss stops being a number or a
     checkpoint cannot be written, SettingsError where the checkpoint to resume from is of another training.
@@ -139,7 +54,7 @@ def train(
     # Imported here: the training library takes seconds to load, and reading settings needs none of it.
     from blemish.learned.loop import run_loop
 
-    run, settings, seed = current_run(), request.settings, request.seed
+    settings, seed = request.settings, request.seed
     images = _loaded(samples.images)
     order = np.random.default_rng((seed, 1)).permutation(len(images))
     num_held_out = min(max(1, round(settings.validation_ratio * len(images))), len(images) - 1)
@@ -153,20 +68,16 @@ def train(
     with seeded(seed):
         learner = build()
     started = time.perf_counter()
-    with _folder_of(run, name) as folder:
+    with _folder_of(request.run, name) as folder:
         history, best_epoch = run_loop(
             learner,
             Samples(images, samples.prepare, samples.num_good),
             training,
             validation,
-            settings,
+            request,
             identity=_identity(learner, images, settings, name, seed),
             folder=folder,
-            run=run,
             name=name,
-            seed=seed,
-            progress=request.progress,
-            cancel=request.cancel,
         )
     facts: dict[str, Any] = {
         "history": list(history),
@@ -179,12 +90,6 @@ def train(
     if notes:
         facts["notes"] = list(notes)
     return Trained(learner.eval(), history, best_epoch, training, validation, notes, facts)
-
-
-def pixels_of(images: Sequence[Image] | NDArray[np.uint8]) -> Tensor:
-    """The images as float32 [n, 3, height, width] from 0 to 1."""
-    stacked = torch.from_numpy(np.stack([np.ascontiguousarray(image) for image in images]))
-    return stacked.permute(0, 3, 1, 2).to(torch.float32).div_(255).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager
@@ -204,16 +109,6 @@ def at_most_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def check_stride(height: int, width: int, stride: int, name: str) -> None:
-    """Raises SettingsError where a network that halves its input again and again cannot take images of this size."""
-    if height < 2 * stride or width < 2 * stride or height % stride or width % stride:
-        nearest = max(2 * stride, round(min(height, width) / stride) * stride)
-        raise SettingsError(
-            f"{name} takes images whose sides are multiples of {stride} px and at least {2 * stride} px, "
-            f"found {width} x {height} px: set the size to {nearest}"
-        )
 
 
 def _loaded(images: Sequence[Image]) -> Sequence[Image]:
@@ -262,8 +157,3 @@ def _folder_of(run: TrainingRun, name: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="blemish-") as folder:
         yield Path(folder)
-
-
-def mean_of(values: Sequence[float]) -> float:
-    """The mean, NaN of nothing."""
-    return math.fsum(values) / len(values) if values else math.nan

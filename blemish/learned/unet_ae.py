@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from blemish.detectors.base import DetectorInfo, FitRequest
 from blemish.learned.backbone import load_frozen
+from blemish.learned.contract import Batch, Learner, Sample, TrainingSettings, check_stride
 from blemish.learned.fitting import fit_reconstruction
 from blemish.learned.layers import doubling, halving, pixels_from
 from blemish.learned.losses import ReconstructionLoss, error_map
-from blemish.learned.training import Batch, Learner, Sample, TrainingSettings, check_stride
 from blemish.schema import Backbone, Fit, Image
 from blemish.synthesis.augment import augment
 from blemish.synthesis.painted import make_defect

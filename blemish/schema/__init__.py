@@ -18,6 +18,7 @@ from blemish.schema.evaluation import Evaluation, ImageResult, Picture
 from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Reduction, Tiling
 from blemish.schema.images import DEFECTIVE, GOOD, AnomalyMap, Image, ImageItem, Mask, Split
 from blemish.schema.progress import Cancel, Progress, cancellable, never, silent
+from blemish.schema.training import Device, Precision, RunLogger, TrainingRun
 from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verdict
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "CostCurve",
     "Costs",
     "Decision",
+    "Device",
     "Evaluation",
     "Fit",
     "HeldOut",
@@ -42,6 +44,7 @@ __all__ = [
     "Mask",
     "Picture",
     "Polygon",
+    "Precision",
     "Prediction",
     "Progress",
     "Promise",
@@ -49,8 +52,10 @@ __all__ = [
     "Region",
     "RegionSettings",
     "Rule",
+    "RunLogger",
     "Split",
     "Tiling",
+    "TrainingRun",
     "Verdict",
     "Zone",
     "ZoneMask",

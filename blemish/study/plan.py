@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
 from blemish.files import hash_file, write_file
 from blemish.registry import DEFAULT_BACKBONE, load_detector
+from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings, settings_json
-from blemish.workflow.training import training_context
+from blemish.workflow.train import TrainRequest
 
 NUMERICAL_PACKAGES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless")
 """Another version of one of these may give other results; for detectors with learned weights, PyTorch's too."""
@@ -45,7 +45,7 @@ class StudyTask:
     backbone_hash: str = ""
     code_hash: str = ""
     folder: Path = Path("study")
-    device: str = "auto"
+    device: Device = "auto"
 
     @property
     def key(self) -> str:
@@ -92,7 +92,7 @@ def plan_study(
     seeds: Sequence[int] = (0,),
     size: int = 256,
     backbone: str = DEFAULT_BACKBONE,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> tuple[StudyTask, ...]:
     """All tasks of a study; a data folder may hold one category or several. Raises before any work is done."""
     # Resolved: `.` has no name, and a data set given by two paths is one.
@@ -130,7 +130,7 @@ def plan_study(
         for seed in seeds
     )
     for task in {task.detector: task for task in tasks}.values():
-        training_of(task)
+        request_of(task)
     return tasks
 
 
@@ -206,8 +206,18 @@ def _check_names(categories: Sequence[Path]) -> None:
             )
 
 
-def training_of(task: StudyTask) -> AbstractContextManager[Any]:
+def request_of(task: StudyTask, progress: Progress = silent) -> TrainRequest:
     """Checkpoints of a detector with learned weights lie in the study's folder, so that a stopped one goes on."""
-    if not load_detector(task.detector).INFO.needs_torch:
-        return nullcontext()
-    return training_context(task.detector, checkpoints=task.checkpoints_path, resume=True, device=task.device)
+    run = TrainingRun()
+    if load_detector(task.detector).INFO.needs_torch:
+        run = TrainingRun(folder=task.checkpoints_path, resume=True, device=task.device)
+    return TrainRequest(
+        data=task.data,
+        detector=task.detector,
+        backbone=task.backbone,
+        size=task.size,
+        settings=task.settings,
+        seed=task.seed,
+        run=run,
+        progress=progress,
+    )

@@ -24,7 +24,7 @@ from blemish.reports.report import evaluation_json
 from blemish.schema import Image, ImageItem, Mask, Progress, silent
 from blemish.study.executor import Executor
 from blemish.study.pages import Study, choose_parts
-from blemish.study.plan import StudyTask, backbone_hash, code_hash, read_result, training_of, write_result
+from blemish.study.plan import StudyTask, backbone_hash, code_hash, read_result, request_of, write_result
 from blemish.workflow.evaluate import evaluate
 from blemish.workflow.train import train
 
@@ -57,16 +57,7 @@ def run_task(task: StudyTask, progress: Progress = silent) -> str:
     if task.is_finished:  # by a worker that was lost before it could say so
         return task.key
     _check_unchanged(task)
-    with training_of(task):
-        bundle = train(
-            task.data,
-            detector=task.detector,
-            backbone=task.backbone,
-            size=task.size,
-            settings=task.settings,
-            seed=task.seed,
-            progress=progress,
-        )
+    bundle = train(request_of(task, progress))
     if bundle.manifest.data.fingerprint != task.fingerprint:
         raise DataError(f"{task.data}: its images are not those that the study was planned with; run again")
     path = write_bundle(bundle, task.bundle_path)

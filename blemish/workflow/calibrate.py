@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import getpass
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,20 @@ from blemish.images.decode import read_mask
 from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
-from blemish.schema import Calibration, HeldOut, Image, Progress, Reduction, Rule, Tiling, Zone, silent
+from blemish.schema import (
+    Calibration,
+    Cancel,
+    HeldOut,
+    Image,
+    Progress,
+    Reduction,
+    Rule,
+    Tiling,
+    Zone,
+    cancellable,
+    never,
+    silent,
+)
 from blemish.schema.calibration import MM_PER_PX
 from blemish.schema.meaning import check_number
 from blemish.watching.conditions import good_conditions, measure_picture
@@ -92,23 +105,23 @@ def score_images(
     *,
     tiling: Tiling | None,
     zone: Zone | None,
+    threads: int,
     progress: Progress = silent,
     task: str = "scoring held-out images",
 ) -> GoodScores:
     """Scores and largest map values of images that the graph was not fitted on; a few are in memory at a time.
 
-    `images` are whole with `tiling`, else at the input size. Each core runs an image, or a tile of the same one.
+    `images` are whole with `tiling`, else at the input size. Each thread runs an image, or a tile of the same one.
     """
     session = Session(graph, threads=1)
-    at_once = usable_cores()
 
     def score(image: Image) -> GoodScores:
-        prediction, kept = predict_image(session, image, reduction, tiling, num_threads=at_once)
+        prediction, kept = predict_image(session, image, reduction, tiling, num_threads=threads)
         one = HeldOut(np.array([prediction.anomaly_score], np.float32), prediction.anomaly_map[None])
         return scores_inside(one, kept, zone)
 
     scores, maxima = [], []
-    outcomes = map_in_order(score, images, at_once) if tiling is None else map(score, images)
+    outcomes = map_in_order(score, images, threads) if tiling is None else map(score, images)
     for number, found in enumerate(outcomes, start=1):
         scores.append(found.scores[0])
         maxima.append(found.map_maxima[0])
@@ -144,25 +157,34 @@ def calibrate_held_out(
     )
 
 
-def calibrate_bundle(
-    bundle: Bundle,
-    good: Sequence[Path],
-    *,
-    settings: CalibrationSettings,
-    product: ProductFacts | None = None,
-    defective: Sequence[Path] = (),
-    reason: str = "",
-    by: str = "",
-    progress: Progress = silent,
-) -> Bundle:
-    """The bundle under new thresholds and rules; the calibration in force until now goes into its history.
+@dataclass(frozen=True, kw_only=True)
+class CalibrateRequest:
+    """New thresholds and rules for a bundle: from what, as what, by whom and why.
 
     With `good` images the thresholds come from these, which must be new to the detector. Without, from the scores
     kept in the bundle; a zone cannot be changed then. `product` None keeps zone, rules and scale. `defective` images
-    serve the choice by costs alone.
+    serve the choice by costs alone. `threads`, `progress` and `cancel` are those of `FitRequest`.
     """
+
+    good: Sequence[Path] = ()
+    defective: Sequence[Path] = ()
+    wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
+    product: ProductFacts | None = None
+    reason: str = ""
+    by: str = ""
+    threads: int = field(default_factory=usable_cores)
+    progress: Progress = silent
+    cancel: Cancel = never
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise SettingsError(f"threads is {self.threads}: give 1 or more")
+
+
+def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
+    """The bundle under new thresholds and rules; the calibration in force until now goes into its history."""
     present = bundle.calibration
-    product = product or ProductFacts(present.zone, present.rules, present.mm_per_px)
+    product = request.product or ProductFacts(present.zone, present.rules, present.mm_per_px)
     manifest = bundle.manifest
 
     def score(paths: Sequence[Path]) -> GoodScores:
@@ -173,19 +195,20 @@ def calibrate_bundle(
             manifest.reduction,
             tiling=manifest.tiling,
             zone=product.zone,
-            progress=progress,
+            threads=request.threads,
+            progress=cancellable(request.progress, request.cancel),
             task="scoring images",
         )
 
-    defective_scores = [float(value) for value in score(defective).scores] if defective else None
-    if good:
-        _check_new(bundle, good)
+    defective_scores = [float(value) for value in score(request.defective).scores] if request.defective else None
+    if request.good:
+        _check_new(bundle, request.good)
         new = calibrate_held_out(
-            score(good),
-            ResizedImages(tuple(good), manifest.input_hw),
+            score(request.good),
+            ResizedImages(tuple(request.good), manifest.input_hw),
             graph_sha256=bundle.graph_sha256,
             method="split",
-            settings=settings,
+            settings=request.wishes,
             product=product,
             defective_scores=defective_scores,
         )
@@ -196,8 +219,8 @@ def calibrate_bundle(
                 "or train with the zone"
             )
         kept = dataclasses.replace(present, rules=product.rules, mm_per_px=product.mm_per_px)
-        new = recalibrate(kept, settings, defective_scores=defective_scores)
-    stamped = dataclasses.replace(new, created=_now(), by=by or _user(), reason=reason)
+        new = recalibrate(kept, request.wishes, defective_scores=defective_scores)
+    stamped = dataclasses.replace(new, created=_now(), by=request.by or _user(), reason=request.reason)
     return bundle.with_calibration(stamped)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.labelled import split_defects
 from blemish.datasets.sequence import ResizedImages
-from blemish.detectors.base import Defects, DetectorInfo
-from blemish.errors import DataError, SettingsError
+from blemish.detectors.base import Defects
+from blemish.errors import DataError
 from blemish.images.decode import read_mask
 from blemish.images.resize import resize_mask
 from blemish.schema import DEFECTIVE, ImageItem
@@ -31,10 +31,8 @@ def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
     return split_defects(found, JUDGING_SHARE, seed)[0]
 
 
-def read_defects(info: DetectorInfo, items: Sequence[ImageItem], input_hw: tuple[int, int]) -> Defects:
-    """The defects at the input size, with their masks. Raises SettingsError where the detector learns from none."""
-    if items and not info.learns_from_defects:
-        raise SettingsError(f"{info.name} cannot learn from defects; the detector `classifier` can")
+def read_defects(items: Sequence[ImageItem], input_hw: tuple[int, int]) -> Defects:
+    """The defects at the input size, with their masks."""
     images = list(ResizedImages(tuple(item.path for item in items), input_hw))
     masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in items]
     return Defects(images, masks)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from blemish.datasets.sequence import ImageFiles
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
-from blemish.detectors.base import DetectorInfo, FitFunction, FitRequest
+from blemish.detectors.base import Detector, FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.inspection.predict import TileGrid
-from blemish.schema import Backbone, Fit, Image, Progress, Tiling, Zone, silent
+from blemish.schema import Fit, Image, Progress, Tiling, Zone, silent
 from blemish.workflow.calibrate import GoodScores, score_images
 
 MAX_FIT_PIXELS = 2**25
@@ -92,61 +92,57 @@ def spread_over(num_tiles: int, share: int, number: int) -> list[int]:
 
 
 def fit_on_tiles(
-    info: DetectorInfo,
-    fit_function: FitFunction,
-    settings: Any,
+    module: Detector,
+    request: FitRequest[Any],
+    cut: FitTiles,
     images: ImageFiles,
-    image_hws: Sequence[tuple[int, int]],
+    *,
     tiling: Tiling,
-    side: int,
-    backbone: Backbone | None,
-    seed: int,
-    calibration: Literal["cross", "split"],
+    method: Literal["cross", "split"],
     zone: Zone | None,
-    progress: Progress,
-) -> tuple[Fit, GoodScores, NDArray[np.intp], FitTiles]:
-    """The fit on tiles, scores of whole good images by models that saw none of their tiles, and the places of these."""
-    if info.is_positional:
-        raise SettingsError(
-            f"{info.name} learns what is usual at each place of the image, and a tile may come from anywhere: "
-            "leave --tile out, or use patchcore"
-        )
-    found = cut_fit_tiles(images, image_hws, tiling, side, progress)
+) -> tuple[Fit, GoodScores, NDArray[np.intp]]:
+    """The fit on tiles, scores of whole good images by models that saw none of their tiles, and the places of these.
+
+    `images` are those that the tiles were cut from; `request` is to fit on all tiles.
+    """
     everything = np.arange(len(images))
 
-    def fit(places: NDArray[np.intp], progress: Progress) -> Fit:
-        part = found.of_images(places)
-        if len(part) < info.min_images:
+    def fit(places: NDArray[np.intp], request: FitRequest[Any]) -> Fit:
+        part = cut.of_images(places)
+        if len(part) < module.INFO.min_images:
             raise DataError(
-                f"{len(part)} tiles to learn from, {info.name} needs at least {info.min_images}: add images"
+                f"{len(part)} tiles to learn from, {module.INFO.name} needs at least {module.INFO.min_images}: "
+                "add images"
             )
-        return fit_function(FitRequest(images=part, settings=settings, backbone=backbone, seed=seed, progress=progress))
+        return module.fit(dataclasses.replace(request, images=part))
 
-    def score(graph: bytes, places: NDArray[np.intp], reduction_of: Fit, progress: Progress) -> GoodScores:
+    def score(made: Fit, places: NDArray[np.intp], report: Progress) -> GoodScores:
         part = images.subset(places)
-        return score_images(graph, part, reduction_of.reduction, tiling=tiling, zone=zone, progress=progress)
+        return score_images(
+            made.graph, part, made.reduction, tiling=tiling, zone=zone, progress=report, threads=request.threads
+        )
 
-    if calibration == "split":
-        kept, held = holdout_split(len(images), CALIBRATION_SHARE, seed)
+    if method == "split":
+        kept, held = holdout_split(len(images), CALIBRATION_SHARE, request.seed)
         if len(held) < 2:
             raise DataError(
                 f"{len(images)} good images are too few to keep a part for calibration: "
                 "add images or use --calibration cross"
             )
-        made = fit(kept, progress)
-        return made, score(made.graph, held, made, progress), held, found
-    made = fit(everything, progress)
+        made = fit(kept, request)
+        return made, score(made, held, request.report), held
+    made = fit(everything, request)
     parts: list[GoodScores] = []
     folds = block_folds(len(images), min(NUM_FOLDS, len(images)))
     for number, fold in enumerate(folds, start=1):
-        other = fit(np.setdiff1d(everything, fold), silent)
-        progress("fitting without some images", number, len(folds))
+        other = fit(np.setdiff1d(everything, fold), dataclasses.replace(request, progress=silent))
+        request.report("fitting without some images", number, len(folds))
 
         def tell(task: str, done: int, total: int, before: int = sum(len(part.scores) for part in parts)) -> None:
-            progress(task, before + done, len(images))
+            request.report(task, before + done, len(images))
 
-        parts.append(score(other.graph, fold, other, tell))
+        parts.append(score(other, fold, tell))
     scores = GoodScores(
         np.concatenate([part.scores for part in parts]), np.concatenate([part.map_maxima for part in parts])
     )
-    return made, scores, np.concatenate(folds), found
+    return made, scores, np.concatenate(folds)

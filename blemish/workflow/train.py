@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,13 +24,26 @@ from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.detectors.base import Detector, FitRequest, Preset
+from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
 from blemish.errors import DataError, ImageError, SettingsError
 from blemish.images.decode import as_image
 from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
-from blemish.schema import DEFECTIVE, Backbone, Fit, Image, ImageItem, Progress, Tiling, Zone, silent
+from blemish.runtime.pipeline import usable_cores
+from blemish.schema import (
+    DEFECTIVE,
+    Backbone,
+    Cancel,
+    Fit,
+    Image,
+    Progress,
+    Tiling,
+    TrainingRun,
+    cancellable,
+    never,
+    silent,
+)
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import (
     GoodScores,
@@ -42,7 +55,7 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
-from blemish.workflow.tiles import fit_on_tiles, make_tiling
+from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
 
 NUM_SAMPLES = 8
@@ -67,86 +80,143 @@ class GoodImages:
     notes: tuple[str, ...] = ()
 
 
-def train(
-    data: DataSource,
-    *,
-    detector: str = DEFAULT_DETECTOR,
-    backbone: str = DEFAULT_BACKBONE,
-    preset: str | None = None,
-    size: Size | None = None,
-    tile: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    calibration: Literal["cross", "split"] | None = None,
-    calibration_settings: CalibrationSettings | None = None,
-    product: ProductFacts | None = None,
-    with_defects: bool = False,
-    skip_unreadable: bool = False,
-    progress: Progress = silent,
-) -> Bundle:
-    """A bundle fitted and calibrated on the good images of `data`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainRequest:
+    """What a bundle is trained on, and how; what cannot be is refused before any image is read.
 
     `size` is the shorter side of the graph's input in pixels (256), the longer one follows the median shape of the
     images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
     `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. A `preset` of the detector
     stands for its settings and, without tiles, for its size, but never enlarges images beyond 256 pixels; `size` and
-    `settings` go before it. Test images of `data` are never read. Good images whose held-out score lies far above the
-    rest are named in the manifest's facts under "suspicious". With `with_defects` half of the labelled defects of
-    `data` are learned from, by detectors that can; an evaluation leaves these out.
+    `settings` go before it. `calibration` None is what suits the detector and the number of images. With
+    `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
+    these out. `run`, `threads`, `progress` and `cancel` are those of `FitRequest`.
+
+    >>> TrainRequest(data="bottle/", detector="template", settings={"cell": 8}).detector_settings().cell
+    8
     """
-    progress = times = PartTimes(progress)
-    module = load_detector(detector)
-    chosen = None if preset is None else find_preset(module.INFO, preset)
-    on_tiles = {} if tile is None else module.INFO.on_tiles
-    checked = make_settings(module.INFO, {**on_tiles, **(chosen.settings if chosen else {}), **(settings or {})})
-    network = find_backbone(backbone) if module.INFO.needs_backbone else None
-    good = good_images(data, skip_unreadable=skip_unreadable, progress=progress)
-    _check_count(good, module)
-    product = product or ProductFacts()
-    start = time.perf_counter()
-    defects: tuple[ImageItem, ...] = ()
-    try:
-        method = calibration or ("cross" if module.INFO.calibration == "cross" else "split")
-        if tile is None:
-            images = ResizedImages(good.sources, _input_hw(good.sources, size, chosen))
-            if calibration is None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS:
-                method = "split"
-            defects = labelled_defects(data, seed) if with_defects else ()
-            request = FitRequest(
-                images=images,
-                settings=checked,
-                backbone=network,
-                seed=seed,
-                defects=read_defects(module.INFO, defects, images.hw),
-                progress=progress,
+
+    data: DataSource
+    detector: str = DEFAULT_DETECTOR
+    backbone: str = DEFAULT_BACKBONE
+    preset: str | None = None
+    size: Size | None = None
+    tile: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    calibration: Literal["cross", "split"] | None = None
+    wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
+    product: ProductFacts = field(default_factory=ProductFacts)
+    with_defects: bool = False
+    skip_unreadable: bool = False
+    run: TrainingRun = field(default_factory=TrainingRun)
+    threads: int = field(default_factory=usable_cores)
+    progress: Progress = silent
+    cancel: Cancel = never
+
+    def __post_init__(self) -> None:
+        info = self.info
+        self.detector_settings()
+        if self.seed < 0:
+            raise SettingsError(f"seed is {self.seed}: give 0 or more")
+        if self.threads < 1:
+            raise SettingsError(f"threads is {self.threads}: give 1 or more")
+        if self.calibration not in (None, "cross", "split"):
+            raise SettingsError(f"calibration {self.calibration!r} is not known: use cross or split")
+        if isinstance(self.size, tuple) and (min(self.size) < 32 or any(side % 32 for side in self.size)):
+            height, width = self.size
+            raise SettingsError(f"size {height}x{width}: both sides must be multiples of 32, for example 256x640")
+        if self.tile is not None and info.is_positional:
+            raise SettingsError(
+                f"{info.name} learns what is usual at each place of the image, and a tile may come from anywhere: "
+                "leave --tile out, or use patchcore"
             )
-            made = _fit(module, request, images, method, product.zone)
+        if self.tile is not None and (self.with_defects or isinstance(self.size, tuple)):
+            wanted = "learning from defects" if self.with_defects else "a size of height and width"
+            raise SettingsError(f"{wanted} and tiles do not go together: leave one of them out")
+        if self.with_defects and not info.learns_from_defects:
+            raise SettingsError(f"{info.name} cannot learn from defects; the detector `classifier` can")
+        if self.run != TrainingRun() and not info.needs_torch:
+            raise SettingsError(
+                f"{info.name} has no training to resume, log or place on a device; leave these options out"
+            )
+        if info.needs_torch and not self.run.on_ray:
+            from blemish.learned.device import resolve_device
+
+            resolve_device(self.run.device)
+
+    @property
+    def info(self) -> DetectorInfo:
+        """What the detector declares of itself."""
+        return load_detector(self.detector).INFO
+
+    def chosen_preset(self) -> Preset | None:
+        """The preset of that name. Raises SettingsError where the detector has none of it."""
+        return None if self.preset is None else find_preset(self.info, self.preset)
+
+    def detector_settings(self) -> Any:
+        """The detector's settings: those given, then the preset's, then those for tiles, then the defaults."""
+        preset = self.chosen_preset()
+        on_tiles = {} if self.tile is None else self.info.on_tiles
+        return make_settings(self.info, {**on_tiles, **(preset.settings if preset else {}), **self.settings})
+
+
+def train(request: TrainRequest) -> Bundle:
+    """A bundle fitted and calibrated on the good images of the request.
+
+    Test images are never read. Good images whose held-out score lies far above the rest are named in the manifest's
+    facts under "suspicious".
+    """
+    times = PartTimes(request.progress)
+    report = cancellable(times, request.cancel)
+    module = load_detector(request.detector)
+    settings = request.detector_settings()
+    network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
+    good = good_images(request.data, skip_unreadable=request.skip_unreadable, progress=report)
+    _check_count(good, module)
+    start = time.perf_counter()
+    defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
+
+    def ask(images: Sequence[Image], known: Defects = NO_DEFECTS) -> FitRequest[Any]:
+        return FitRequest(
+            images=images,
+            settings=settings,
+            backbone=network,
+            seed=request.seed,
+            defects=known,
+            progress=times,
+            cancel=request.cancel,
+            threads=request.threads,
+            run=request.run,
+        )
+
+    try:
+        if request.tile is None:
+            images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
+            made = _fit(request, ask(images, read_defects(defects, images.hw)), images)
         else:
-            if with_defects or isinstance(size, tuple):
-                wanted = "learning from defects" if with_defects else "a size of height and width"
-                raise SettingsError(f"{wanted} and tiles do not go together: leave one of them out")
-            made = _fit_tiles(module, checked, good, tile, size, network, seed, method, product.zone, progress)
+            made = _fit_tiles(request, ask, good, report)
     except ImageError as error:
-        raise _explain_unreadable(good.sources, progress) from error
+        raise _explain_unreadable(good.sources, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
     thresholds = calibrate_held_out(
         made.found,
         made.pictures,
         graph_sha256=hashlib.sha256(fit.graph).hexdigest(),
-        method=method,
-        settings=calibration_settings,
-        product=product,
+        method=made.method,
+        settings=request.wishes,
+        product=request.product,
     )
-    progress("calibrating", 1, 1)
+    report("calibrating", 1, 1)
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
         format_version=1 if made.tiling is None else 2,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        detector=detector,
-        settings=settings_json(module.INFO, checked),
-        seed=seed,
+        detector=request.detector,
+        settings=settings_json(module.INFO, settings),
+        seed=request.seed,
         input_hw=made.pictures.hw,
         resize_rule=RESIZE_RULE,
         reduction=fit.reduction,
@@ -154,7 +224,7 @@ def train(
         data=DataFacts(
             name=good.name,
             fingerprint=good.fingerprint,
-            num_fit=fit.facts.get("num_learned", num_good if method == "cross" else num_good - num_held),
+            num_fit=fit.facts.get("num_learned", num_good if made.method == "cross" else num_good - num_held),
             num_calibration=num_held,
             image_sha256=short_hashes(
                 [
@@ -166,7 +236,7 @@ def train(
         facts={
             **fit.facts,
             **made.facts,
-            "preset": preset,
+            "preset": request.preset,
             "fit_seconds": round(seconds, 3),
             "seconds_by_part": times.seconds,
             "peak_memory_mb": peak_memory_mb(),
@@ -229,13 +299,19 @@ def _check_count(good: GoodImages, module: Detector) -> None:
 
 def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
     if isinstance(size, tuple):
-        if min(size) < 32 or any(side % 32 for side in size):
-            raise SettingsError(f"size {size[0]}x{size[1]}: both sides must be multiples of 32, for example 256x640")
         return size
     sizes = _image_hws(sources)
     if size is None:
         size = 256 if preset is None else size_within(sizes, preset.size)
     return choose_input_hw(sizes, size)
+
+
+def _method(request: TrainRequest, images: ResizedImages | None = None) -> Literal["cross", "split"]:
+    """How to calibrate: as asked, else as the detector says; of very many images a part is enough."""
+    if request.calibration is not None:
+        return request.calibration
+    is_large = images is not None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS
+    return "cross" if request.info.calibration == "cross" and not is_large else "split"
 
 
 def _image_hws(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
@@ -254,64 +330,60 @@ class _Made:
     fit: Fit
     found: GoodScores
     held: NDArray[np.intp]
+    method: Literal["cross", "split"]
     pictures: ResizedImages
     seen: Sequence[Image]
     tiling: Tiling | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _fit(
-    module: Detector,
-    request: FitRequest[Any],
-    images: ResizedImages,
-    method: Literal["cross", "split"],
-    zone: Zone | None,
-) -> _Made:
-    if method == "cross":
-        fit = module.fit(replace(request, folds=block_folds(len(images), min(NUM_FOLDS, len(images)))))
+def _fit(request: TrainRequest, fit_request: FitRequest[Any], images: ResizedImages) -> _Made:
+    module, zone = load_detector(request.detector), request.product.zone
+    if _method(request, images) == "cross":
+        fit = module.fit(replace(fit_request, folds=block_folds(len(images), min(NUM_FOLDS, len(images)))))
         assert fit.held_out is not None
-        return _Made(fit, scores_inside(fit.held_out, fit.reduction, zone), np.arange(len(images)), images, seen=images)
+        found = scores_inside(fit.held_out, fit.reduction, zone)
+        return _Made(fit, found, np.arange(len(images)), "cross", images, seen=images)
     kept, held = holdout_split(len(images), CALIBRATION_SHARE, request.seed)
     if len(kept) < module.INFO.min_images or len(held) < 2:
         raise DataError(
             f"{len(images)} good images are too few to keep a part for calibration: "
             "add images or use --calibration cross"
         )
-    fit = module.fit(replace(request, images=images.subset(kept)))
-    found = score_images(fit.graph, images.subset(held), fit.reduction, tiling=None, zone=zone, progress=request.report)
-    return _Made(fit, found, held, images, seen=images)
+    fit = module.fit(replace(fit_request, images=images.subset(kept)))
+    found = score_images(
+        fit.graph,
+        images.subset(held),
+        fit.reduction,
+        tiling=None,
+        zone=zone,
+        threads=request.threads,
+        progress=fit_request.report,
+    )
+    return _Made(fit, found, held, "split", images, seen=images)
 
 
 def _fit_tiles(
-    module: Detector,
-    settings: Any,
-    good: GoodImages,
-    tile: int,
-    size: int | None,
-    backbone: Backbone | None,
-    seed: int,
-    method: Literal["cross", "split"],
-    zone: Zone | None,
-    progress: Progress,
+    request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]], good: GoodImages, report: Progress
 ) -> _Made:
+    assert request.tile is not None
+    assert not isinstance(request.size, tuple)
     image_hws = _image_hws(good.sources)
-    tiling, side = make_tiling(tile, size, image_hws)
-    fit, found, held, cut = fit_on_tiles(
-        module.INFO,
-        module.fit,
-        settings,
-        ImageFiles(good.sources),
-        image_hws,
-        tiling,
-        side,
-        backbone,
-        seed,
-        method,
-        zone,
-        progress,
+    tiling, side = make_tiling(request.tile, request.size, image_hws)
+    images = ImageFiles(good.sources)
+    cut = cut_fit_tiles(images, image_hws, tiling, side, report)
+    method = _method(request)
+    fit, found, held = fit_on_tiles(
+        load_detector(request.detector),
+        ask(cut.tiles),
+        cut,
+        images,
+        tiling=tiling,
+        method=method,
+        zone=request.product.zone,
     )
     facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}
-    return _Made(fit, found, held, ResizedImages(good.sources, (side, side)), cut.tiles, tiling, facts)
+    return _Made(fit, found, held, method, ResizedImages(good.sources, (side, side)), cut.tiles, tiling, facts)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from blemish.cluster.connect import connected
 from blemish.detectors.base import FitRequest
 from blemish.errors import EngineError, SettingsError
 from blemish.learned import cae
-from blemish.learned.run import TrainingRun, training_run
+from blemish.schema import TrainingRun
 from blemish.testing.tiny import TinyProduct
 
 
@@ -34,8 +34,7 @@ def connection(two_nodes: str) -> Iterator[None]:
 def fit(product: TinyProduct, folder: Path, *, num_workers: int = 2, resume: bool = False, **settings: Any) -> Any:
     options = cae.Settings(**{"epochs": 2, "width": 4, "batch_size": 4, "augmentation": "none", **settings})
     run = TrainingRun(folder=folder, resume=resume, device="cpu", num_devices=num_workers, on_ray=True)
-    with training_run(run):
-        return cae.fit(FitRequest(images=list(product.good), settings=options))
+    return cae.fit(FitRequest(images=list(product.good), settings=options, run=run))
 
 
 EPOCHS = 60

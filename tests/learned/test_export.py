@@ -15,9 +15,10 @@ import onnxruntime  # noqa: E402
 from blemish.errors import EngineError  # noqa: E402
 from blemish.graph.grid import cell_grid  # noqa: E402
 from blemish.learned import cae, ganomaly, unet_ae, vae  # noqa: E402
+from blemish.learned.contract import Learner  # noqa: E402
 from blemish.learned.export import export_graph  # noqa: E402
 from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
-from blemish.learned.training import Learner, seeded  # noqa: E402
+from blemish.learned.training import seeded  # noqa: E402
 from blemish.schema import Reduction  # noqa: E402
 from blemish.testing.tiny import TINY_HW, TinyProduct  # noqa: E402
 

@@ -14,7 +14,7 @@ from blemish.synthesis.painted import DEFECT_KINDS
 pytest.importorskip("torch")
 
 from blemish.learned import classifier, reverse_distillation, student_teacher
-from blemish.learned.training import TrainingSettings
+from blemish.learned.contract import TrainingSettings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "learned_classifier_distillation.md").read_text(encoding="utf-8")
 

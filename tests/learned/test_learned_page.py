@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("torch")
 
 from blemish.learned import cae, ganomaly, unet_ae, vae
+from blemish.learned.contract import TrainingSettings
 from blemish.learned.reading import NEGLIGIBLE, PRIOR_IMAGES
-from blemish.learned.run import TrainingRun
-from blemish.learned.training import TrainingSettings
+from blemish.schema import TrainingRun
 from blemish.synthesis.augment import Augmentation
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "learned.md").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ import onnxruntime  # noqa: E402
 from blemish.detectors.base import DetectorInfo, FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import cae, ganomaly, unet_ae, vae  # noqa: E402
+from blemish.learned.contract import Batch, pixels_of  # noqa: E402
 from blemish.learned.losses import error_map  # noqa: E402
-from blemish.learned.training import Batch, pixels_of  # noqa: E402
 from blemish.schema import Backbone, Fit, Image  # noqa: E402
 from blemish.testing.tiny import TINY_HW, TinyProduct  # noqa: E402
 

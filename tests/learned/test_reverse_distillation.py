@@ -14,6 +14,7 @@ ort = pytest.importorskip("onnxruntime")
 from blemish.detectors.base import FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import distillation, reverse_distillation  # noqa: E402
+from blemish.learned.contract import pixels_of  # noqa: E402
 from blemish.learned.distillation import (  # noqa: E402
     Distance,
     DistillationLearner,
@@ -26,7 +27,6 @@ from blemish.learned.fitting import run_module  # noqa: E402
 from blemish.learned.reading import MapReader, OneGraph, raw_maps  # noqa: E402
 from blemish.learned.reverse_distillation import Decoder, Settings  # noqa: E402
 from blemish.learned.student_teacher import Student  # noqa: E402
-from blemish.learned.training import pixels_of  # noqa: E402
 from blemish.schema import Backbone, Fit  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 

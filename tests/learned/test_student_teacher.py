@@ -11,9 +11,9 @@ ort = pytest.importorskip("onnxruntime")
 from blemish.detectors.base import FitRequest  # noqa: E402
 from blemish.errors import SettingsError  # noqa: E402
 from blemish.learned import student_teacher  # noqa: E402
+from blemish.learned.contract import pixels_of  # noqa: E402
 from blemish.learned.distillation import DistillationLearner, Teacher  # noqa: E402
 from blemish.learned.student_teacher import Settings, Student  # noqa: E402
-from blemish.learned.training import pixels_of  # noqa: E402
 from blemish.schema import Backbone, Fit  # noqa: E402
 from blemish.testing.tiny import TinyProduct, make_tiny_backbone, make_tiny_product  # noqa: E402
 

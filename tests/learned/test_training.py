@@ -24,21 +24,19 @@ from torch import Tensor, nn  # noqa: E402
 from blemish.detectors.base import FitRequest  # noqa: E402
 from blemish.errors import Cancelled, DataError, EngineError, SettingsError, TrainingError  # noqa: E402
 from blemish.learned import cae, checkpoint  # noqa: E402
-from blemish.learned.fitting import prepare_augmented  # noqa: E402
-from blemish.learned.run import TrainingRun, current_run, resolve_device, resolve_precision, training_run  # noqa: E402
-from blemish.learned.training import (  # noqa: E402
+from blemish.learned.contract import (  # noqa: E402
     Batch,
     Learner,
     Prepare,
     Sample,
     Samples,
-    Trained,
     TrainingSettings,
-    at_most_threads,
     check_stride,
-    train,
 )
-from blemish.schema import Cancel, Image, Progress, never, silent  # noqa: E402
+from blemish.learned.device import resolve_device, resolve_precision  # noqa: E402
+from blemish.learned.fitting import prepare_augmented  # noqa: E402
+from blemish.learned.training import Trained, at_most_threads, train  # noqa: E402
+from blemish.schema import Cancel, Image, Progress, TrainingRun, never, silent  # noqa: E402
 from blemish.synthesis.augment import NONE  # noqa: E402
 
 SHARING = torch.multiprocessing.get_sharing_strategy()
@@ -117,13 +115,21 @@ def run(
     seed: int = 0,
     progress: Progress = silent,
     cancel: Cancel = never,
+    how: TrainingRun | None = None,
     **settings: Any,
 ) -> Trained:
     wanted = TrainingSettings(**{"epochs": 4, "batch_size": 4, "learning_rate": 0.01, **settings})
     return train(
         build,
         Samples(images, prepare),
-        FitRequest(images=images, settings=wanted, seed=seed, progress=progress, cancel=cancel),
+        FitRequest(
+            images=images,
+            settings=wanted,
+            seed=seed,
+            progress=progress,
+            cancel=cancel,
+            run=how or TrainingRun(),
+        ),
         name="tiny",
     )
 
@@ -260,8 +266,8 @@ class TestResuming:
     """Checkpoints: a training goes on where it was, whatever stopped it."""
 
     @staticmethod
-    def resumed(folder: Path) -> Any:
-        return training_run(TrainingRun(folder=folder, resume=True))
+    def resumed(folder: Path) -> Callable[..., Trained]:
+        return functools.partial(run, how=TrainingRun(folder=folder, resume=True))
 
     def test_a_stopped_training_ends_where_an_uninterrupted_one_does(self, images: list[Image], tmp_path: Path) -> None:
         def stop(task: str, done: int, total: int) -> None:
@@ -269,26 +275,25 @@ class TestResuming:
                 raise TimeoutError
 
         whole = run(images, schedule="plateau")
-        with self.resumed(tmp_path):
-            with pytest.raises(TimeoutError):
-                run(images, schedule="plateau", progress=stop)
-            reported: list[int] = []
-            again = run(images, schedule="plateau", progress=lambda task, done, total: reported.append(done))
+        go_on = self.resumed(tmp_path)
+        with pytest.raises(TimeoutError):
+            go_on(images, schedule="plateau", progress=stop)
+        reported: list[int] = []
+        again = go_on(images, schedule="plateau", progress=lambda task, done, total: reported.append(done))
         assert reported[0] > 0
         assert losses(again) == losses(whole)
         assert weights(again) == weights(whole)
 
     def test_a_finished_training_is_not_repeated(self, images: list[Image], tmp_path: Path) -> None:
-        with self.resumed(tmp_path):
-            first = run(images, Stuck, epochs=9, patience=2)
-            again = run(images, lambda: Broken(0), epochs=9, patience=2)
+        go_on = self.resumed(tmp_path)
+        first = go_on(images, Stuck, epochs=9, patience=2)
+        again = go_on(images, lambda: Broken(0), epochs=9, patience=2)
         assert (again.history, again.best_epoch) == (first.history, 1)
         assert weights(again) == weights(first)
 
     def test_without_resume_an_old_checkpoint_is_not_used(self, images: list[Image], tmp_path: Path) -> None:
-        with training_run(TrainingRun(folder=tmp_path)):
-            run(images)
-            assert len(run(images, epochs=2).history) == 2
+        run(images, how=TrainingRun(folder=tmp_path))
+        assert len(run(images, how=TrainingRun(folder=tmp_path), epochs=2).history) == 2
 
     def test_a_killed_process_loses_at_most_one_epoch(self, images: list[Image], tmp_path: Path) -> None:
         script = tmp_path / "kill.py"
@@ -300,16 +305,16 @@ class TestResuming:
             "def die(task, done, total):\n"
             "    if done == 3:\n"
             "        os._exit(9)\n"
-            "with case.training_run(case.TrainingRun(folder=pathlib.Path(sys.argv[1]))):\n"
-            "    case.run(case.make_images(), progress=die)\n",
+            "how = case.TrainingRun(folder=pathlib.Path(sys.argv[1]))\n"
+            "case.run(case.make_images(), progress=die, how=how)\n",
             encoding="utf-8",
         )
         killed = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, check=False)
         assert killed.returncode == 9, killed.stderr.decode()
         kept = checkpoint.load_checkpoint(tmp_path / "tiny" / checkpoint.LAST)["training"]["history"]
         assert len(kept) >= 2
-        with self.resumed(tmp_path):
-            assert weights(run(images)) == weights(run(images))
+        go_on = self.resumed(tmp_path)
+        assert weights(go_on(images)) == weights(go_on(images))
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -322,26 +327,24 @@ class TestResuming:
     def test_a_checkpoint_of_other_settings_is_refused(
         self, images: list[Image], tmp_path: Path, change: dict[str, Any], said: str
     ) -> None:
-        with self.resumed(tmp_path):
-            run(images, epochs=1)
-            with pytest.raises(SettingsError, match=said):
-                run(images, **{"epochs": 1, **change})
+        go_on = self.resumed(tmp_path)
+        go_on(images, epochs=1)
+        with pytest.raises(SettingsError, match=said):
+            go_on(images, **{"epochs": 1, **change})
 
     def test_a_checkpoint_of_other_images_is_refused(self, images: list[Image], tmp_path: Path) -> None:
-        with self.resumed(tmp_path):
-            run(images, epochs=1)
-            with pytest.raises(SettingsError, match="content of the images"):
-                run([*images[:-1], images[0]], epochs=1)
+        go_on = self.resumed(tmp_path)
+        go_on(images, epochs=1)
+        with pytest.raises(SettingsError, match="content of the images"):
+            go_on([*images[:-1], images[0]], epochs=1)
 
     def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
         self, images: list[Image], tmp_path: Path
     ) -> None:
-        with self.resumed(tmp_path):
-            with pytest.raises(
-                TrainingError, match=r"became nan at step 2 of epoch 3; the checkpoint of epoch 2 is kept"
-            ):
-                run(images, lambda: Broken(6))
-            assert len(run(images).history) == 4
+        go_on = self.resumed(tmp_path)
+        with pytest.raises(TrainingError, match=r"became nan at step 2 of epoch 3; the checkpoint of epoch 2 is kept"):
+            go_on(images, lambda: Broken(6))
+        assert len(go_on(images).history) == 4
         with pytest.raises(TrainingError, match=r"step 1 of epoch 1; no epoch was finished"):
             run(images, lambda: Broken(1))
 
@@ -357,15 +360,15 @@ class TestResuming:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             save(state, path)
 
-        with self.resumed(tmp_path):
-            with monkeypatch.context() as patch:
-                patch.setattr(torch, "save", full)
-                with pytest.raises(TrainingError, match=r"checkpoint of epoch 3 .*: No space left.*before it is kept"):
-                    run(images)
-            folder = tmp_path / "tiny"
-            assert sorted(path.name for path in folder.iterdir()) == [checkpoint.BEST, checkpoint.LAST]
-            assert len(checkpoint.load_checkpoint(folder / checkpoint.LAST)["training"]["history"]) == 2
-            assert weights(run(images)) == weights(run(images))
+        go_on = self.resumed(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "save", full)
+            with pytest.raises(TrainingError, match=r"checkpoint of epoch 3 .*: No space left.*before it is kept"):
+                go_on(images)
+        folder = tmp_path / "tiny"
+        assert sorted(path.name for path in folder.iterdir()) == [checkpoint.BEST, checkpoint.LAST]
+        assert len(checkpoint.load_checkpoint(folder / checkpoint.LAST)["training"]["history"]) == 2
+        assert weights(go_on(images)) == weights(go_on(images))
 
     def test_a_checkpoint_never_runs_code(self, images: list[Image], tmp_path: Path) -> None:
         class Evil:
@@ -374,28 +377,22 @@ class TestResuming:
 
         (tmp_path / "tiny").mkdir()
         torch.save({"training": Evil()}, tmp_path / "tiny" / checkpoint.LAST)
-        with self.resumed(tmp_path), pytest.raises(TrainingError, match="no whole checkpoint"):
-            run(images)
+        with pytest.raises(TrainingError, match="no whole checkpoint"):
+            self.resumed(tmp_path)(images)
         assert not (tmp_path / "evil").exists()
 
     @pytest.mark.parametrize("name", [checkpoint.LAST, checkpoint.BEST])
     def test_a_damaged_checkpoint_is_one_clear_line(self, images: list[Image], tmp_path: Path, name: str) -> None:
-        with self.resumed(tmp_path):
-            run(images, epochs=1)
-            path = tmp_path / "tiny" / name
-            path.write_bytes(path.read_bytes()[:100])
-            with pytest.raises(TrainingError, match=name):
-                run(images, epochs=1)
+        go_on = self.resumed(tmp_path)
+        go_on(images, epochs=1)
+        path = tmp_path / "tiny" / name
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(TrainingError, match=name):
+            go_on(images, epochs=1)
 
 
 class TestRun:
     """Where and how a training runs."""
-
-    def test_the_surrounding_run_holds_and_ends(self) -> None:
-        assert current_run() == TrainingRun()
-        with training_run(TrainingRun(device="cpu")):
-            assert current_run().device == "cpu"
-        assert current_run() == TrainingRun()
 
     @pytest.mark.parametrize(
         ("options", "said"),
@@ -414,11 +411,8 @@ class TestRun:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is here")
     def test_a_missing_gpu_is_one_clear_line(self, images: list[Image]) -> None:
-        with (
-            training_run(TrainingRun(device="cuda")),
-            pytest.raises(EngineError, match="finds no CUDA GPU: use device cpu"),
-        ):
-            run(images)
+        with pytest.raises(EngineError, match="finds no CUDA GPU: use device cpu"):
+            run(images, how=TrainingRun(device="cuda"))
 
     def test_auto_finds_a_device_and_float32_is_kept_if_asked(self) -> None:
         assert resolve_device("auto") in ("cpu", "cuda", "mps")
@@ -429,24 +423,23 @@ class TestRun:
     def test_bfloat16_learns_as_float32_does(self, images: list[Image]) -> None:
         ends = []
         for precision in ("float32", "bfloat16"):
-            with training_run(TrainingRun(precision=precision, device="cpu")):
-                ends.append(run(images).history[-1]["validation_loss"])
+            ends.append(run(images, how=TrainingRun(precision=precision, device="cpu")).history[-1]["validation_loss"])
         assert ends[1] == pytest.approx(ends[0], rel=0.1)
 
     @pytest.mark.slow
     def test_several_devices_share_a_training(self, images: list[Image], tmp_path: Path) -> None:
         """Two processes on the CPU stand in for two GPUs."""
         settings = cae.Settings(epochs=2, width=4, batch_size=4, augmentation="none")
-        with training_run(TrainingRun(folder=tmp_path, device="cpu", num_devices=2)):
-            fit = cae.fit(FitRequest(images=images, settings=settings))
+        fit = cae.fit(
+            FitRequest(images=images, settings=settings, run=TrainingRun(folder=tmp_path, device="cpu", num_devices=2))
+        )
         assert [entry["epoch"] for entry in fit.facts["history"]] == [1, 2]
         assert fit.facts["history"][1]["train_loss"] < fit.facts["history"][0]["train_loss"]
         assert torch.multiprocessing.get_sharing_strategy() == SHARING
 
     def test_tensorboard_gets_the_losses(self, images: list[Image], tmp_path: Path) -> None:
         pytest.importorskip("tensorboard")
-        with training_run(TrainingRun(folder=tmp_path, logger="tensorboard")):
-            run(images, epochs=2)
+        run(images, how=TrainingRun(folder=tmp_path, logger="tensorboard"), epochs=2)
         [events] = (tmp_path / "tiny" / "tensorboard").glob("events*")
         content = events.read_bytes()
         assert b"validation_loss" in content
@@ -461,11 +454,8 @@ class TestRun:
             raise ModuleNotFoundError("mlflow")
 
         monkeypatch.setattr(loggers, "MLFlowLogger", missing)
-        with (
-            training_run(TrainingRun(folder=tmp_path, logger="mlflow")),
-            pytest.raises(EngineError, match="pip install mlflow"),
-        ):
-            run(images)
+        with pytest.raises(EngineError, match="pip install mlflow"):
+            run(images, how=TrainingRun(folder=tmp_path, logger="mlflow"))
 
 
 class TestCancelling:
@@ -487,10 +477,9 @@ class TestCancelling:
             epochs.append(done)
 
         whole = run(images)
-        with training_run(TrainingRun(folder=tmp_path)), pytest.raises(Cancelled):
-            run(images, progress=note, cancel=lambda: epochs[-1:] == [2])
-        with training_run(TrainingRun(folder=tmp_path, resume=True)):
-            resumed = run(images)
+        with pytest.raises(Cancelled):
+            run(images, progress=note, cancel=lambda: epochs[-1:] == [2], how=TrainingRun(folder=tmp_path))
+        resumed = run(images, how=TrainingRun(folder=tmp_path, resume=True))
         assert weights(resumed) == weights(whole)
         assert losses(resumed) == losses(whole)
 

@@ -139,11 +139,10 @@ def test_a_split_keeps_whole_images_out(train: Train, good: list[Image]) -> None
 def test_calibrating_and_evaluating_cut_alike(
     tiled: Model, good: list[Image], scratched: Image, tmp_path: Path
 ) -> None:
-    from blemish.decisions.wishes import CalibrationSettings
-    from blemish.workflow.calibrate import calibrate_bundle
+    from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
 
     new = [write_png(tmp_path / "new" / f"{number}.png", image) for number, image in enumerate(strips(4, seed=7))]
-    bundle = calibrate_bundle(tiled.bundle, new, settings=CalibrationSettings(), defective=new[:2])
+    bundle = calibrate_bundle(tiled.bundle, CalibrateRequest(good=new, defective=new[:2]))
     scores = sorted(tiled.inspect(path).score for path in new)
     np.testing.assert_allclose(bundle.calibration.good_scores, scores, rtol=1e-5)
 

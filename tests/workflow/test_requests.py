@@ -1,0 +1,101 @@
+"""Requests to train and to calibrate: refused when they are made, run with the threads they name, and stopped."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import blemish
+from blemish.bundle.bundle import Bundle
+from blemish.decisions.wishes import CalibrationSettings
+from blemish.errors import Cancelled, SettingsError
+from blemish.schema import TrainingRun
+from blemish.testing.tiny import TINY_HW, TinyProduct, write_png
+from blemish.workflow import calibrate as calibrate_recipe
+from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
+from blemish.workflow.train import TrainRequest, train
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"detector": "patchwork"}, "no detector is called 'patchwork'"),
+        ({"settings": {"no_such": 1}}, "no setting 'no_such'"),
+        ({"settings": {"cell": 0}}, "template setting cell"),
+        ({"preset": "fast"}, "no preset 'fast'"),
+        ({"seed": -1}, "seed is -1: give 0 or more"),
+        ({"threads": -2}, "threads is -2: give 1 or more"),
+        ({"calibration": "none"}, "calibration 'none' is not known: use cross or split"),
+        ({"size": (250, 64)}, "size 250x64: both sides must be multiples of 32"),
+        ({"with_defects": True}, "template cannot learn from defects"),
+        ({"tile": 128}, "template learns what is usual at each place"),
+        ({"run": TrainingRun(device="cpu")}, "template has no training to resume, log or place on a device"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_image_is_read(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        TrainRequest(**{"data": "no such folder", "detector": "template", **options})
+
+
+def test_every_part_of_a_request_can_be_said_by_a_keyword_of_train() -> None:
+    """`wishes` is said by the rates that it is made of."""
+    asked = set(inspect.signature(blemish.train).parameters)
+    rates = {"false_reject", "confidence", "review_rate"}
+    assert asked - rates == {field.name for field in fields(TrainRequest)} - {"wishes"}
+    assert rates <= {field.name for field in fields(CalibrationSettings)}
+
+
+@pytest.mark.parametrize("method", ["cross", "split"])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_a_training_stops_at_any_step(
+    method: Any, tile: int | None, product: TinyProduct, backbone_description: str
+) -> None:
+    """Cancelled after its first report, its tenth and so on, it makes none after that."""
+    images = [np.tile(image, (2, 2, 1)) for image in product.good]
+
+    def ask(**options: Any) -> TrainRequest:
+        return TrainRequest(
+            data=images, backbone=backbone_description, size=64, tile=tile, calibration=method, **options
+        )
+
+    reports: list[str] = []
+    train(ask(progress=lambda task, done, total: reports.append(task)))
+    whole = list(reports)
+    for last in range(1, len(whole), 9):
+        reports.clear()
+        with pytest.raises(Cancelled, match="cancelled while"):
+            train(
+                ask(
+                    progress=lambda task, done, total: reports.append(task),
+                    cancel=lambda last=last: len(reports) >= last,
+                )
+            )
+        assert reports == whole[:last]
+
+
+def test_a_training_keeps_to_its_threads(product: TinyProduct, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    real = calibrate_recipe.map_in_order
+
+    def noted(work: Any, items: Any, num_threads: int, **options: Any) -> Any:
+        found.append(num_threads)
+        return real(work, items, num_threads, **options)
+
+    monkeypatch.setattr(calibrate_recipe, "map_in_order", noted)
+    monkeypatch.setattr("blemish.detectors.features.map_in_order", noted)
+    blemish.train(list(product.good), detector="template", size=TINY_HW, calibration="split", threads=3)
+    assert len(found) >= 2
+    assert set(found) == {3}
+
+
+def test_a_calibration_is_stopped_too(bundle: Bundle, product: TinyProduct, tmp_path: Path) -> None:
+    good = [write_png(tmp_path / f"{number}.png", image) for number, image in enumerate(product.held_out)]
+    with pytest.raises(Cancelled, match=r"cancelled while scoring images \(1 of"):
+        calibrate_bundle(bundle, CalibrateRequest(good=good, cancel=lambda: True))
+    with pytest.raises(SettingsError, match="threads is -1"):
+        CalibrateRequest(threads=-1)
