@@ -145,12 +145,12 @@ def test_another_program_gives_another_result(plan: Plan, tmp_path: Path, monkey
 
 def test_a_plug_in_whose_source_changed_is_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    source = tmp_path / "my_detector.py"
+    source = tmp_path / "changing_detector.py"
     hashes = []
     for body in ("VALUE = 1", "VALUE = 2", "VALUE = 1"):
         source.write_text(body, encoding="utf-8")
         plan_module._source_hash.cache_clear()
-        module: Any = types.ModuleType("my_detector")
+        module: Any = types.ModuleType("changing_detector")
         module.INFO = load_detector("template").INFO
         hashes.append(code_hash(module))
     assert hashes[0] == hashes[2] != hashes[1]
