@@ -21,7 +21,7 @@ def inspect_on_ray(
     part: Literal["folder", "hour"],
     json: bool,
 ) -> Mapping[str, int]:
-    """The number of images by decision; prints them."""
+    """The number of images by decision; prints them. A folder that cannot be listed counts as unreadable."""
     from blemish import model
     from blemish.cluster.connect import connected, need_packages
     from blemish.workflow.engine_choice import resolve_engine
@@ -42,12 +42,23 @@ def inspect_on_ray(
         outcome = inspect_archive(made.bundle, places, target, nodes, engine=chosen, part=part, progress=progress)
         seconds = time.perf_counter() - start
     if json:
+        left_out = [{"source": source, **row} for source, tally in outcome.left_out.items() for row in tally.json()]
         print_json(
-            {**outcome.counts, "num_new": outcome.num_new, "num_finished": outcome.num_finished, "output": output}
+            {
+                **outcome.counts,
+                "num_new": outcome.num_new,
+                "num_finished": outcome.num_finished,
+                "left_out": left_out,
+                "output": output,
+            }
         )
     else:
         for name, count in outcome.counts.items():
             show(f"{name:10} {count}")
+    for source, tally in outcome.left_out.items():
+        for note in tally.notes():
+            say(f"{source}: {note}")
     before = f"; {outcome.num_finished} were finished before" if outcome.num_finished else ""
     say(f"{outcome.num_new} images, {outcome.num_new / seconds:.1f} a second{before}; verdicts: {target.shown}")
-    return outcome.counts
+    num_hidden = sum(tally.num_faults for tally in outcome.left_out.values())
+    return {**outcome.counts, "unreadable": outcome.counts["unreadable"] + num_hidden}

@@ -103,7 +103,7 @@ def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None
 def list_(folder: Folder, json: Json = False) -> None:
     """List the data sets in a folder with their layout and counts."""
     from blemish.datasets.index import list_categories, open_dataset
-    from blemish.datasets.listing import left_out_json
+    from blemish.datasets.left_out import left_out_json
     from blemish.errors import DataError
     from blemish.schema import DEFECTIVE, GOOD
 

@@ -49,7 +49,7 @@ def calibrate(
 ) -> None:
     """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
     from blemish import model
-    from blemish.datasets.listing import left_out_json
+    from blemish.datasets.left_out import left_out_json
     from blemish.decisions.explain import explain
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.schema import Costs

@@ -131,7 +131,8 @@ def inspect(
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
-    from blemish.datasets.listing import FAULTS, left_out_notes, list_images
+    from blemish.datasets.left_out import FAULTS, left_out_notes
+    from blemish.datasets.listing import list_images
     from blemish.decisions.lot import judge_lot, lot_sentence
     from blemish.line.sinks import verdict_json
     from blemish.line.stream import VerdictFolder, inspect_files

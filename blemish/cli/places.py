@@ -10,12 +10,14 @@ from blemish.cli.console import say
 from blemish.errors import DataError
 
 if TYPE_CHECKING:
-    from blemish.datasets.listing import LeftOut, Listing
+    from blemish.datasets.left_out import LeftOut
+    from blemish.datasets.listing import Listing
 
 
 def list_places(places: Sequence[Path]) -> Listing:
     """The images of the places; says what was left out. Raises DataError where something could not be looked at."""
-    from blemish.datasets.listing import left_out_notes, list_images
+    from blemish.datasets.left_out import left_out_notes
+    from blemish.datasets.listing import list_images
 
     found = list_images(places)
     if found.faults:
@@ -26,7 +28,7 @@ def list_places(places: Sequence[Path]) -> Listing:
 
 def say_left_out(left_out: Iterable[LeftOut]) -> None:
     """One line for each reason why something that could be an image was left out."""
-    from blemish.datasets.listing import left_out_notes
+    from blemish.datasets.left_out import left_out_notes
 
     for note in left_out_notes(left_out):
         say(note)

@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Compare the engines of this machine on one bundle: largest differences, changed verdicts, speed."""
     from blemish import model
-    from blemish.datasets.listing import left_out_json
+    from blemish.datasets.left_out import left_out_json
     from blemish.workflow.engine_choice import check_engines
     from blemish.workflow.verify import TOLERANCE, check_images
     from blemish.workflow.verify import verify as verify_engines
@@ -86,7 +86,7 @@ def bench(
 ) -> None:
     """Measure a bundle on this machine, by engine: cold start, latency, throughput, memory."""
     from blemish import model
-    from blemish.datasets.listing import left_out_json
+    from blemish.datasets.left_out import left_out_json
     from blemish.workflow.bench import bench as bench_engines
     from blemish.workflow.bench import write_check_images
     from blemish.workflow.engine_choice import check_engines
@@ -138,7 +138,7 @@ def quantize(
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
     from blemish import model
-    from blemish.datasets.listing import left_out_json
+    from blemish.datasets.left_out import left_out_json
     from blemish.workflow.quantize import quantize as quantize_bundle
 
     with progress_bars() as progress:

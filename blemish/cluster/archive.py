@@ -22,6 +22,7 @@ from blemish.cluster.connect import Node, cause_of, first_line
 from blemish.cluster.pieces import Part, Piece, plan_pieces
 from blemish.cluster.place import Place, StoreError, list_files, make_place, read_bytes, write_bytes
 from blemish.cluster.table import error_row, table_bytes, verdict_row
+from blemish.datasets.left_out import Tally
 from blemish.errors import BlemishError, CalibrationError, EngineError, ImageError, OutputError, SettingsError
 from blemish.images.decode import decode_image
 from blemish.inspection.inspector import Inspector
@@ -42,10 +43,14 @@ COUNTS = ("accept", "review", "reject", "unreadable")
 
 @dataclass(frozen=True)
 class ArchiveOutcome:
-    """What was done in one run: images by decision, those that cannot be read, and how many were finished before."""
+    """What was done in one run: images by decision, those that cannot be read, and how many were finished before.
+
+    `left_out` is what could be an image and was not judged, by the name of its source.
+    """
 
     counts: dict[str, int]
     num_finished: int
+    left_out: dict[str, Tally]
 
     @property
     def num_new(self) -> int:
@@ -77,7 +82,7 @@ def inspect_archive(
                 raise EngineError(row["fault"])
             counts.update({name: row[name] for name in COUNTS})
             progress("inspecting", sum(counts.values()), plan.num_images)
-    return ArchiveOutcome({name: counts[name] for name in COUNTS}, plan.num_finished)
+    return ArchiveOutcome({name: counts[name] for name in COUNTS}, plan.num_finished, plan.left_out)
 
 
 def judge_piece(

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from blemish.cluster.place import Listed, Place, image_folders, list_files
 from blemish.cluster.table import read_paths
+from blemish.datasets.left_out import Tally
 from blemish.errors import DataError, OutputError, SettingsError
 
 Part: TypeAlias = Literal["folder", "hour"]
@@ -35,10 +36,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do, and how many images are finished."""
+    """What is left to do, how many images are finished, and what was left out of each source, by its name."""
 
     pieces: tuple[Piece, ...]
     num_finished: int
+    left_out: dict[str, Tally]
 
     @property
     def num_images(self) -> int:
@@ -52,24 +54,30 @@ def plan_pieces(sources: Sequence[Place], output: Place, part: Part) -> Plan:
         written.setdefault(file.rpartition("/")[2].partition("-")[0], []).append(file)
     pieces: list[Piece] = []
     num_finished = 0
+    left_out: dict[str, Tally] = {}
     _check_apart(sources)
     for number, source in enumerate(sources):
         found = False
-        for folder, images in image_folders(source):
+        tally = left_out[source.shown] = Tally()
+        for folder in image_folders(source):
+            tally.add(folder.left_out)
+            if not folder.images:
+                continue
             found = True
-            place = source.below(folder) if folder else source
+            place = source.below(folder.relative) if folder.relative else source
             mark = _hash(place.shown)
             finished = _finished_names(output, written.get(mark, ()))
-            num_finished += len(finished.intersection(image.name for image in images))
-            images = [image for image in images if image.name not in finished]
-            for value, names in _parts(folder, images, part):
+            num_finished += len(finished.intersection(image.name for image in folder.images))
+            images = [image for image in folder.images if image.name not in finished]
+            for value, names in _parts(folder.relative, images, part):
                 for start in range(0, len(names), PIECE_IMAGES):
                     chosen = tuple(names[start : start + PIECE_IMAGES])
                     file = f"part={value}/{mark}-{_hash(*chosen)}{ENDING}"
-                    pieces.append(Piece(number, folder, chosen, file))
+                    pieces.append(Piece(number, folder.relative, chosen, file))
         if not found:
-            raise DataError(f"{source.shown}: no image there; check the path")
-    return Plan(tuple(pieces), num_finished)
+            reasons = f" ({'; '.join(tally.notes())})" if tally.counts else ""
+            raise DataError(f"{source.shown}: no image there{reasons}; check the path")
+    return Plan(tuple(pieces), num_finished, left_out)
 
 
 def _parts(folder: str, images: Sequence[Listed], part: Part) -> Iterator[tuple[str, list[str]]]:

@@ -11,9 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from blemish.datasets.beside import looks_like_mask, masks_beside
+from blemish.datasets.left_out import LeftOut
+from blemish.datasets.listing import EntryKind, is_image_name, sort_entries, walk_images
 from blemish.errors import DataError, ImageError, OutputError, SettingsError
-from blemish.files import make_folder, write_file
-from blemish.images.decode import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from blemish.files import make_folder, why_not_a_file, write_file
+from blemish.images.decode import MAX_FILE_BYTES, decode_image
 
 READ_WAITS = (1.0, 4.0)
 """Seconds before an object store that failed is asked again."""
@@ -38,6 +41,15 @@ class Place:
         """A file or folder in this one."""
         joined = f"{self.path.rstrip('/')}/{relative}"
         return Place(joined, f"{self.shown.rstrip('/')}/{relative}", self.filesystem)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its path from where the listing began ("" for itself), its images in order, and what is left out."""
+
+    relative: str
+    images: tuple[Listed, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True)
@@ -71,13 +83,13 @@ def open_place(text: str) -> Place:
     return Place(path.rstrip("/"), shown, filesystem)
 
 
-def image_folders(place: Place) -> Iterator[tuple[str, list[Listed]]]:
-    """Each folder in and below a place that holds images, in order: its relative path ("" for itself), its images.
+def image_folders(place: Place) -> Iterator[Folder]:
+    """Each folder in and below a place, in order, by the rule of `blemish.datasets.listing`.
 
     One folder's list is in memory at a time. Raises DataError where the place is missing or cannot be listed.
     """
     try:
-        yield from _local_folders(Path(place.path), "") if place.filesystem is None else _remote_folders(place, "")
+        yield from _local_folders(Path(place.path)) if place.filesystem is None else _remote_folders(place, "")
     except NotADirectoryError as error:
         raise DataError(f"{place.shown}: a file, where a folder is needed; give the folder that holds it") from error
     except OSError as error:
@@ -88,6 +100,8 @@ def read_bytes(place: Place, name: str) -> bytes:
     """What a file in the place holds. Raises ImageError where it cannot be read, StoreError where a store failed."""
     shown = f"{place.shown}/{name}"
     if place.filesystem is None:
+        if reason := why_not_a_file(Path(place.path, name)):
+            raise ImageError(f"{shown}: {reason}")
         try:
             return _limited(Path(place.path, name).stat().st_size, shown) or Path(place.path, name).read_bytes()
         except FileNotFoundError as error:
@@ -144,43 +158,54 @@ def list_files(place: Place, suffix: str) -> list[str]:
     return sorted(info.path[start:] for info in found if info.is_file and info.path.endswith(suffix))
 
 
-def _local_folders(folder: Path, relative: str) -> Iterator[tuple[str, list[Listed]]]:
-    images, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            elif _is_image(entry.name):
-                _check_name(entry.name, str(folder))
-                images.append(Listed(entry.name, _changed(entry)))
-    if images:
-        _check_name(relative, str(folder))
-        yield relative, sorted(images, key=lambda image: image.name)
-    for name in sorted(folders):
-        yield from _local_folders(folder / name, f"{relative}/{name}".lstrip("/"))
+def _local_folders(root: Path) -> Iterator[Folder]:
+    os.scandir(root).close()  # raises where the place itself is no folder that can be listed
+    for folder, found in walk_images(root):
+        relative = folder.relative_to(root).as_posix().removeprefix(".")
+        if found.images:
+            _check_name(relative, str(root))
+        for path in found.images:
+            _check_name(path.name, str(folder))
+        images = tuple(Listed(path.name, _changed(path)) for path in found.images)
+        left_out = tuple(LeftOut(item.path.relative_to(root), item.reason) for item in found.left_out)
+        yield Folder(relative, images, left_out)
 
 
-def _changed(entry: os.DirEntry[str]) -> datetime:
+def _changed(path: Path) -> datetime:
     try:
-        seconds = entry.stat().st_mtime
+        seconds = path.stat().st_mtime
     except OSError:  # a link that leads nowhere is an image that cannot be read
-        seconds = entry.stat(follow_symlinks=False).st_mtime
+        seconds = path.lstat().st_mtime
     return datetime.fromtimestamp(seconds, timezone.utc)
 
 
-def _remote_folders(place: Place, relative: str) -> Iterator[tuple[str, list[Listed]]]:
+def _remote_folders(place: Place, relative: str) -> Iterator[Folder]:
     from pyarrow import fs
 
     found = place.filesystem.get_file_info(fs.FileSelector(place.path))
-    images = [Listed(info.base_name, info.mtime) for info in found if info.is_file and _is_image(info.base_name)]
-    if images:
-        yield relative, sorted(images, key=lambda image: image.name)
-    for name in sorted(info.base_name for info in found if info.type == fs.FileType.Directory):
-        yield from _remote_folders(place.below(name), f"{relative}/{name}".lstrip("/"))
+    changed = {info.base_name: info.mtime for info in found if info.is_file}
+    kinds: dict[str, EntryKind] = dict.fromkeys(changed, "file")
+    kinds |= {info.base_name: "folder" for info in found if info.type == fs.FileType.Directory}
+    # Files of unknown endings are not looked into: each look is a request to the store.
+    entries = sort_entries(kinds, Path(relative), lambda name: False)
+    names = [path.name for path in entries.listing.images]
+    masks = masks_beside(names, lambda name: _looks_like_mask(place, name))
+    left_out = [*entries.listing.left_out, *(LeftOut(Path(relative, name), "mask") for name in masks)]
+    for folder, reason in entries.apart.items():
+        inside = filter(is_image_name, list_files(place.below(folder), ""))
+        left_out.extend(LeftOut(Path(relative, folder, name), reason) for name in inside)
+    images = tuple(Listed(name, changed[name]) for name in names if name not in masks)
+    yield Folder(relative, images, tuple(left_out))
+    for folder in entries.searched:
+        yield from _remote_folders(place.below(folder), f"{relative}/{folder}".lstrip("/"))
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+def _looks_like_mask(place: Place, name: str) -> bool:
+    """Whether a picture in a store has two values; what cannot be read has not."""
+    try:
+        return looks_like_mask(decode_image(read_bytes(place, name), name))
+    except (ImageError, StoreError):
+        return False
 
 
 def _check_name(name: str, folder: str) -> None:

@@ -14,7 +14,8 @@ from typing import Literal
 
 from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.listing import files_in, left_out_notes
+from blemish.datasets.left_out import left_out_notes
+from blemish.datasets.listing import files_in
 from blemish.errors import ImageError
 from blemish.images.decode import IMAGE_SUFFIXES, read_image, read_mask
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Progress, silent

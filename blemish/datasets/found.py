@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from blemish.datasets.beside import stem_of_image
-from blemish.datasets.listing import LeftOut, files_in, images_in, subfolders_of, without_masks
+from blemish.datasets.left_out import LeftOut
+from blemish.datasets.listing import files_in, images_in, subfolders_of, without_masks
 from blemish.datasets.names import what_name_says
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Split
 from blemish.text import one_line

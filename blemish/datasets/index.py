@@ -12,16 +12,8 @@ from pathlib import Path
 
 from blemish.datasets.found import MASK_FOLDERS, Found, Question, question_notes
 from blemish.datasets.layouts import LAYOUTS, Layout
-from blemish.datasets.listing import (
-    FAULTS,
-    LeftOut,
-    Listing,
-    Reason,
-    files_in,
-    left_out_notes,
-    subfolders_of,
-    walk_files,
-)
+from blemish.datasets.left_out import FAULTS, LeftOut, Reason, left_out_notes
+from blemish.datasets.listing import Listing, files_in, subfolders_of, walk_files
 from blemish.errors import DataError
 from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split

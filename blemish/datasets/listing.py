@@ -15,32 +15,18 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
 from blemish.datasets.beside import file_looks_like_mask, masks_beside
+from blemish.datasets.left_out import FAULTS, LeftOut, Reason, left_out_notes
 from blemish.errors import DataError
 from blemish.images.decode import IMAGE_SUFFIXES
-from blemish.text import one_line
 
-Reason = Literal[
-    "unlistable_folder",
-    "dead_link",
-    "other_suffix",
-    "folder_link",
-    "deeper_folder",
-    "outside_layout",
-    "mask",
-    "overlay",
-    "hidden",
-    "tool_folder",
-    "given_twice",
-]
-FAULTS: frozenset[Reason] = frozenset({"unlistable_folder", "dead_link"})
-"""Reasons that hide parts nobody has seen: a run that met one is not complete."""
+EntryKind = Literal["folder", "folder_link", "file", "dead_link", "special"]
+"""What an entry of a folder is; special are pipes, devices and sockets."""
 
 TOOL_FOLDERS = frozenset(
     {
@@ -55,40 +41,6 @@ TOOL_FOLDERS = frozenset(
 OVERLAYS = "overlays"
 VERDICTS = "verdicts.jsonl"
 """Names in the output folder of a run; a folder `OVERLAYS` beside a file `VERDICTS` holds drawn pictures, not parts."""
-
-_SENTENCES: dict[Reason, tuple[str, str, str]] = {
-    "unlistable_folder": (
-        "folder cannot be listed",
-        "folders cannot be listed",
-        "change the rights, or leave out what you may not read",
-    ),
-    "dead_link": ("link leads nowhere", "links lead nowhere", "mend or remove what leads nowhere"),
-    "other_suffix": (
-        "image of another kind is left out",
-        "images of another kind are left out",
-        "convert to PNG, or rename where only the ending is unusual",
-    ),
-    "folder_link": (
-        "link to a folder is not followed",
-        "links to folders are not followed",
-        "name such a folder itself",
-    ),
-    "deeper_folder": (
-        "image in a deeper folder is not used",
-        "images in deeper folders are not used",
-        "move up what belongs to the data, or give that folder by itself",
-    ),
-    "outside_layout": (
-        "image outside the folders of the data set's layout is not used",
-        "images outside the folders of the data set's layout are not used",
-        "move what belongs to the data into the folder of its kind",
-    ),
-    "mask": ("mask beside its image is left out", "masks beside their images are left out", ""),
-    "overlay": ("overlay of an earlier run is left out", "overlays of earlier runs are left out", ""),
-    "hidden": ("hidden image is left out", "hidden images are left out", ""),
-    "tool_folder": ("image in a folder of a tool is left out", "images in folders of tools are left out", ""),
-    "given_twice": ("image was given twice and counts once", "images were given twice and count once", ""),
-}
 
 _NO_IMAGE = re.compile(
     r"""\.(txt|csv|tsv|jsonl?|xml|ya?ml|toml|ini|cfg|md|rst|log|html?|css|js|pdf|docx?|xlsx?|pptx?|zip|gz|xz|bz2|tar|7z
@@ -108,14 +60,6 @@ _NUM_SNIFFED = 16
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A file or folder that could hold a part and is not inspected or learned from."""
-
-    path: Path
-    reason: Reason
-
-
-@dataclass(frozen=True)
 class Listing:
     """The image files found, in order, and what was left out."""
 
@@ -126,6 +70,9 @@ class Listing:
     def faults(self) -> tuple[LeftOut, ...]:
         """What could not be looked at and may hide parts."""
         return tuple(item for item in self.left_out if item.reason in FAULTS)
+
+    def __add__(self, other: Listing) -> Listing:
+        return Listing((*self.images, *other.images), (*self.left_out, *other.left_out))
 
 
 def list_images(places: Sequence[Path]) -> Listing:
@@ -217,41 +164,6 @@ def is_kept_apart(name: str) -> bool:
     return name.startswith(".") or name.lower() in TOOL_FOLDERS
 
 
-def left_out_notes(left_out: Iterable[LeftOut], root: Path | None = None) -> tuple[str, ...]:
-    """One line for each reason, with the count and the first name (from `root`, where given).
-
-    >>> left_out_notes([LeftOut(Path("in/._0.png"), "hidden"), LeftOut(Path("in/.1.png"), "hidden")], Path("in"))
-    ('2 hidden images are left out, the first ._0.png',)
-    """
-    counts, firsts = _by_reason(left_out)
-    notes = []
-    for reason, (one, several, remedy) in _SENTENCES.items():
-        if count := counts[reason]:
-            name = _shown(firsts[reason], root)
-            told = f"1 {one}: {name}" if count == 1 else f"{count} {several}, the first {name}"
-            notes.append(f"{told}; {remedy}" if remedy else told)
-    return tuple(notes)
-
-
-def left_out_json(left_out: Iterable[LeftOut]) -> list[dict[str, str | int]]:
-    """For each reason the count and the first path."""
-    counts, firsts = _by_reason(left_out)
-    return [{"reason": reason, "count": count, "first": str(firsts[reason])} for reason, count in counts.items()]
-
-
-def _by_reason(left_out: Iterable[LeftOut]) -> tuple[Counter[Reason], dict[Reason, Path]]:
-    counts: Counter[Reason] = Counter()
-    firsts: dict[Reason, Path] = {}
-    for item in left_out:
-        counts[item.reason] += 1
-        firsts.setdefault(item.reason, item.path)
-    return counts, firsts
-
-
-def _shown(path: Path, root: Path | None) -> str:
-    return one_line(path if root is None else Path(os.path.relpath(path, root)).as_posix())
-
-
 def _say_no_image(place: Path, found: Listing) -> str:
     notes = left_out_notes(found.left_out, place)
     if notes and found.left_out[0].path == place:  # the folder itself cannot be listed
@@ -273,48 +185,60 @@ def _list_one(folder: Path) -> tuple[Listing, list[Path]]:
     """What lies right in a folder: its images, what is left out, and the folders to search next."""
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: natural_key(PurePath(entry.name)))
+            kinds = {entry.name: _kind(entry) for entry in entries}
     except OSError:
         return Listing((), (LeftOut(folder, "unlistable_folder"),)), []
+    sorted_out = sort_entries(kinds, folder, lambda name: _holds_image(folder / name))
+    apart = [
+        LeftOut(image, reason) for name, reason in sorted_out.apart.items() for image in _names_below(folder / name)
+    ]
+    return sorted_out.listing + Listing((), tuple(apart)), [folder / name for name in sorted_out.searched]
+
+
+@dataclass(frozen=True)
+class SortedEntries:
+    """The entries of one folder: its images and what is left out, the folders to search, and those kept apart."""
+
+    listing: Listing
+    searched: tuple[str, ...]
+    apart: dict[str, Reason]
+
+
+def sort_entries(kinds: Mapping[str, EntryKind], folder: Path, holds_image: Callable[[str], bool]) -> SortedEntries:
+    """The rule at the top of this file, for one folder; `holds_image` looks into files of unknown endings."""
     images: list[Path] = []
     left_out: list[LeftOut] = []
-    subfolders: list[Path] = []
-    others: dict[str, list[Path]] = {}
-    has_verdicts = any(entry.name == VERDICTS for entry in found)
-    for entry in found:
-        path = folder / entry.name
-        kind = _kind(entry)
+    searched: list[str] = []
+    apart: dict[str, Reason] = {}
+    others: dict[str, list[str]] = {}
+    for name in sorted(kinds, key=lambda name: natural_key(PurePath(name))):
+        kind, suffix = kinds[name], os.path.splitext(name)[1].lower()
         if kind == "folder":
-            apart = _reason_apart(entry.name, has_verdicts)
-            if apart is None:
-                subfolders.append(path)
+            reason = _reason_apart(name, VERDICTS in kinds)
+            if reason is None:
+                searched.append(name)
             else:
-                left_out.extend(LeftOut(image, apart) for image in _names_below(path))
+                apart[name] = reason
         elif kind == "folder_link":
-            if not is_kept_apart(entry.name):
-                left_out.append(LeftOut(path, "folder_link"))
-        elif is_image_name(entry.name):
-            if entry.name.startswith("."):
-                left_out.append(LeftOut(path, "hidden"))
+            if not is_kept_apart(name):
+                left_out.append(LeftOut(folder / name, "folder_link"))
+        elif suffix in IMAGE_SUFFIXES:
+            if name.startswith("."):
+                left_out.append(LeftOut(folder / name, "hidden"))
             else:
-                images.append(path)
-        elif not entry.name.startswith("."):
-            suffix = path.suffix.lower()
+                images.append(folder / name)
+        elif not name.startswith(".") and not _NO_IMAGE.fullmatch(suffix):
             if kind == "dead_link":
-                if not _NO_IMAGE.fullmatch(suffix):
-                    left_out.append(LeftOut(path, "dead_link"))
-            elif kind == "file" and not _NO_IMAGE.fullmatch(suffix):
-                others.setdefault(suffix, []).append(path)
-    left_out.extend(
-        LeftOut(path, "other_suffix")
-        for suffix, paths in others.items()
-        if _IMAGE_OF_ANOTHER_KIND.fullmatch(suffix) or any(map(_holds_image, paths[:_NUM_SNIFFED]))
-        for path in paths
-    )
-    return Listing(tuple(images), tuple(left_out)), subfolders
+                left_out.append(LeftOut(folder / name, "dead_link"))
+            elif kind == "file":
+                others.setdefault(suffix, []).append(name)
+    for suffix, names in others.items():
+        if _IMAGE_OF_ANOTHER_KIND.fullmatch(suffix) or any(map(holds_image, names[:_NUM_SNIFFED])):
+            left_out.extend(LeftOut(folder / name, "other_suffix") for name in names)
+    return SortedEntries(Listing(tuple(images), tuple(left_out)), tuple(searched), apart)
 
 
-def _kind(entry: os.DirEntry[str]) -> Literal["folder", "folder_link", "file", "dead_link", "special"]:
+def _kind(entry: os.DirEntry[str]) -> EntryKind:
     try:
         if entry.is_dir(follow_symlinks=False):
             return "folder"

@@ -5,19 +5,28 @@ from __future__ import annotations
 import csv
 import math
 import os
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from blemish.datasets.index import DatasetIndex
+from blemish.datasets.sequence import read_image_sizes
 from blemish.errors import DataError, ImageError
-from blemish.images.decode import MAX_PIXELS, read_stored_pixels
+from blemish.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, read_image_hw, read_stored_pixels
 from blemish.schema import AnomalyMap, ImageItem
+from blemish.text import one_line
 
 MAP_SUFFIXES = (".npy", ".tiff", ".tif", ".png")
 """Suffixes of saved maps, in the order in which they are looked for."""
 SCORES_FILE = "scores.csv"
+SHAPE_TOLERANCE = 0.02
+"""Share by which a side of a map may differ from what the image's shape asks for, beside one pixel for rounding."""
+STRETCH_TOLERANCE = 0.2
+"""How far, in the logarithm of height to width, a network's input may lie beyond the usual shape of the images."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +44,30 @@ def read_map(path: Path) -> AnomalyMap:
     Takes `.npy` (any number type; axes of length one are dropped), TIFF with one channel, and 16-bit gray PNG. Raises
     `ImageError` where the file is none of these or holds values that are not finite.
     """
-    values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_gray(path)
-    if values.ndim != 2:
-        raise ImageError(f"{path}: a map of shape {values.shape}; save it as (height, width)")
+    values = _open_npy(path) if path.suffix.lower() == ".npy" else _read_gray(path)
+    _map_hw(path, values)
     with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused below
-        anomaly_map = np.ascontiguousarray(values, np.float32)
+        anomaly_map = np.array(values, np.float32, order="C")
     if not np.isfinite(anomaly_map).all():
         raise ImageError(f"{path}: the map holds values that are not finite; replace them")
     return anomaly_map
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def read_map_hw(path: Path) -> tuple[int, int]:
+    """Height and width of a saved map, from its header. Raises `ImageError` where it is no map."""
+    if path.suffix.lower() != ".npy":
+        return read_image_hw(path)
+    return _map_hw(path, _open_npy(path))
+
+
+def _map_hw(path: Path, values: np.ndarray) -> tuple[int, int]:
+    if values.ndim != 2 or not values.size:
+        raise ImageError(f"{path}: a map of shape {values.shape}; save it as (height, width)")
+    return values.shape[0], values.shape[1]
+
+
+def _open_npy(path: Path) -> np.ndarray:
+    """The array of a file without its axes of length one; its values are read when they are asked for."""
     try:
         # Mapped, so that a header that promises too much costs no memory; objects are refused.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -55,7 +77,7 @@ def _read_npy(path: Path) -> np.ndarray:
         raise ImageError(f"{path}: not a whole NumPy file of numbers; save the map again with numpy.save") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or values.size > MAX_PIXELS:
         raise ImageError(f"{path}: not an array of at most {MAX_PIXELS // 1_000_000} million numbers")
-    return np.array(values.squeeze())
+    return values.squeeze()
 
 
 def _read_gray(path: Path) -> np.ndarray:
@@ -86,18 +108,65 @@ def find_maps(maps_dir: Path, index: DatasetIndex) -> tuple[SavedMap, ...]:
             f"{maps_dir}: {len(missing)} of {len(index.test)} test images have no map, the first "
             f"{expected.as_posix()} with one of {', '.join(MAP_SUFFIXES)}; save a map for each test image"
         )
-    scores = _read_scores(maps_dir / SCORES_FILE)
-    unscored = [item for item in index.test if scores and _key(index.relative(item.path)) not in scores]
+    _check_apart({item.path: path for item in index.test if (path := paths[item.path])})
+    scores = _match_scores(maps_dir / SCORES_FILE, index)
+    has_scores = (maps_dir / SCORES_FILE).is_file()
+    unscored = [item for item in index.test if has_scores and item.path not in scores]
     if unscored:
         raise DataError(
             f"{maps_dir / SCORES_FILE}: {len(unscored)} of {len(index.test)} test images have no score, the first "
             f"{index.relative(unscored[0].path)}; add them or remove the file"
         )
-    return tuple(
-        SavedMap(item, path, scores.get(_key(index.relative(item.path))))
-        for item in index.test
-        if (path := paths[item.path])
+    return tuple(SavedMap(item, path, scores.get(item.path)) for item in index.test if (path := paths[item.path]))
+
+
+def check_fit(maps: Sequence[SavedMap]) -> None:
+    """Raises `DataError` that names the first map which is turned, or of another shape than its image.
+
+    A map fits where its height is to its width as those of its image are, give or take a pixel. Maps of one size for
+    images of all shapes fit too, since many networks stretch what they see to one size: that size must be square, or
+    lie between square and the usual shape of the images.
+    """
+    image_hws = read_image_sizes([saved.item.path for saved in maps])
+    map_hws = [read_map_hw(saved.path) for saved in maps]
+    misfits = [place for place, hws in enumerate(zip(map_hws, image_hws, strict=True)) if not _is_same_shape(*hws)]
+    stretched = _stretched_hw([map_hws[place] for place in misfits], map_hws, image_hws)
+    misfits = [place for place in misfits if map_hws[place] != stretched]
+    if not misfits:
+        return
+    first = misfits[0]
+    (map_height, map_width), (height, width) = map_hws[first], image_hws[first]
+    is_turned = _is_same_shape((map_width, map_height), (height, width))
+    raise DataError(
+        f"{len(misfits)} of {len(maps)} maps do not fit their images, the first {maps[first].path}: it is {map_width} "
+        f"wide and {map_height} high, {maps[first].item.path} is {width} wide and {height} high; "
+        + ("turn the maps" if is_turned else "save each map for its whole image, neither cut nor turned")
     )
+
+
+def _is_same_shape(map_hw: tuple[int, int], image_hw: tuple[int, int]) -> bool:
+    """Whether one scale makes the image as large as the map, give or take a pixel and one part in fifty of a side."""
+    scales = [
+        ((side - 1) * (1 - SHAPE_TOLERANCE) / image_side, (side + 1) * (1 + SHAPE_TOLERANCE) / image_side)
+        for side, image_side in zip(map_hw, image_hw, strict=True)
+    ]
+    return max(low for low, _ in scales) <= min(high for _, high in scales)
+
+
+def _stretched_hw(
+    misfits: Sequence[tuple[int, int]], map_hws: Sequence[tuple[int, int]], image_hws: Sequence[tuple[int, int]]
+) -> tuple[int, int] | None:
+    """The size that a network stretched all images to; None where the maps do not look like that."""
+    if not misfits:
+        return None
+    common, num_misfits = Counter(misfits).most_common(1)[0]
+    num_common = sum(hw == common for hw in map_hws)
+    if num_common * 2 <= len(map_hws) or num_misfits * 2 <= num_common:
+        return None
+    usual = statistics.median(math.log(height / width) for height, width in image_hws)
+    low, high = sorted((0.0, usual))
+    is_between = low - STRETCH_TOLERANCE <= math.log(common[0] / common[1]) <= high + STRETCH_TOLERANCE
+    return common if is_between else None
 
 
 def _find_map(maps_dir: Path, index: DatasetIndex, item: ImageItem) -> Path | None:
@@ -109,30 +178,64 @@ def _find_map(maps_dir: Path, index: DatasetIndex, item: ImageItem) -> Path | No
     return next((path for path in candidates if path.is_file()), None)
 
 
+def _check_apart(maps: Mapping[Path, Path]) -> None:
+    """Raises where two images would be judged by one map."""
+    image_of: dict[Path, Path] = {}
+    for image, path in maps.items():
+        other = image_of.setdefault(path, image)
+        if other != image:
+            raise DataError(
+                f"{path}: it would be the map of two images, {other} and {image}; give them names that differ in more "
+                "than the ending"
+            )
+
+
+def _match_scores(path: Path, index: DatasetIndex) -> dict[Path, float]:
+    """The scores of a file by image; empty where there is no file.
+
+    A row names its image by its path from inside the test folder or from the root, with its own ending, without one, or
+    with that of its map; a row that fits an image exactly is never taken for another one's.
+    """
+    image_of: dict[str, Path] = {}
+    for make_key in (_key, _stem):
+        for item in index.test:
+            image_of.setdefault(make_key(index.relative(item.path)), item.path)
+    scores: dict[Path, float] = {}
+    for number, name, score in _read_scores(path):
+        image = image_of.get(_key(name)) or image_of.get(_stem(name))
+        if image in scores:
+            raise DataError(f"{path}: line {number} gives a second score for {one_line(name)}; keep one")
+        if image is not None:
+            scores[image] = score
+    return scores
+
+
 def _key(path: str) -> str:
-    """How paths are compared: without suffix, with forward slashes, from inside the test folder."""
-    return Path(path.replace("\\", "/")).with_suffix("").as_posix().removeprefix("./").removeprefix("test/")
+    """A path as it is compared: with forward slashes, from inside the test folder."""
+    return Path(path.replace("\\", "/")).as_posix().removeprefix("./").removeprefix("test/")
 
 
-def _read_scores(path: Path) -> dict[str, float]:
-    """The scores of a file by image; empty where there is no file."""
+def _stem(path: str) -> str:
+    """The same without the ending of an image or a map; what else stands behind a dot belongs to the name."""
+    key = Path(_key(path))
+    return key.with_suffix("").as_posix() if key.suffix.lower() in {*IMAGE_SUFFIXES, *MAP_SUFFIXES} else key.as_posix()
+
+
+def _read_scores(path: Path) -> Iterator[tuple[int, str, float]]:
+    """The rows of a file of scores: line number, name, score; none where there is no file."""
     if not path.is_file():
-        return {}
-    scores: dict[str, float] = {}
+        return
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.reader(file), start=1):
                 if not row or (number == 1 and [cell.strip().lower() for cell in row[:2]] == ["path", "score"]):
                     continue
                 try:
-                    key, score = _key(row[0].strip()), float(row[1])
+                    name, score = row[0].strip(), float(row[1])
                 except (IndexError, ValueError) as error:
                     raise DataError(f"{path}: line {number} is not 'path,score'; correct it") from error
                 if not math.isfinite(score):
                     raise DataError(f"{path}: line {number} holds a score that is not finite; correct it")
-                if key in scores:
-                    raise DataError(f"{path}: line {number} gives a second score for {row[0]}; keep one")
-                scores[key] = score
+                yield number, name, score
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV in UTF-8; save it again") from error
-    return scores

@@ -13,7 +13,7 @@ import numpy as np
 from blemish.bundle.bundle import Bundle
 from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.maps import find_maps, read_map
+from blemish.datasets.maps import check_fit, find_maps, read_map
 from blemish.decisions.explain import explain
 from blemish.errors import DataError
 from blemish.files import why_not_a_file
@@ -109,6 +109,7 @@ def evaluate_maps(
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
     scores = []
     saved = find_maps(maps, index)
+    check_fit(saved)
     for number, found in enumerate(saved, start=1):
         anomaly_map = read_map(found.path)
         scores.append(float(anomaly_map.max()) if found.anomaly_score is None else found.anomaly_score)

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 
+import numpy as np
 import pyarrow.dataset
 
 from blemish.bundle.bundle import Bundle
@@ -190,7 +191,7 @@ def test_what_cannot_be_judged_is_a_row_with_an_error_and_what_is_new_goes_on(
     errors = {Path(row["path"]).name: row["error"] for row in rows(tmp_path / "out") if row["error"]}
     assert set(errors) == {"11 damaged.png", "12 gone.png", "13 deadly.png"}
     assert "cut off" in errors["11 damaged.png"]
-    assert "no such file" in errors["12 gone.png"]
+    assert "leads nowhere" in errors["12 gone.png"]
     assert "worker is lost each time" in errors["13 deadly.png"]
 
     write_png(tmp_path / "in" / "05 new.png", product.good[1])
@@ -206,6 +207,9 @@ def test_an_object_store_is_read_and_written(
     for number in range(3):
         write_png(tmp_path / "in" / f"line {number}" / "ä.png", product.good[number])
     (tmp_path / "in" / "line 1" / "damaged.png").write_bytes(b"no image")
+    (tmp_path / "in" / "line 1" / "._ä.png").write_bytes(b"no image")
+    write_png(tmp_path / "in" / "line 2" / "ä_mask.png", np.zeros((64, 64, 3), np.uint8))
+    write_png(tmp_path / "in" / "@eaDir" / "ä.png" / "thumb.png", product.good[0])
     from pyarrow import fs
 
     key = "s3://who:secret@parts"
@@ -214,6 +218,8 @@ def test_an_object_store_is_read_and_written(
     fs.copy_files(str(tmp_path / "in"), "parts/in", destination_filesystem=remote)
     outcome = judge(f"{key}/in{store}", f"{key}/verdicts{store}")
     assert outcome.counts == {"accept": 3, "review": 0, "reject": 0, "unreadable": 1}
+    [tally] = outcome.left_out.values()
+    assert tally.counts == {"hidden": 1, "mask": 1, "tool_folder": 1}
     assert judge(f"{key}/in{store}", f"{key}/verdicts{store}").num_finished == 4
     fs.copy_files("parts/verdicts", str(tmp_path / "out"), source_filesystem=remote)
     found = {row["path"]: row for row in rows(tmp_path / "out")}

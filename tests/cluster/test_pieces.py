@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,10 +21,12 @@ from blemish.bundle.bundle import Bundle
 from blemish.cluster import archive, pieces
 from blemish.cluster.archive import judge_piece
 from blemish.cluster.pieces import Piece, part_name, plan_pieces
-from blemish.cluster.place import Place, open_place, write_bytes
+from blemish.cluster.place import Place, image_folders, open_place, read_bytes, write_bytes
 from blemish.cluster.table import error_row, table_bytes
-from blemish.errors import DataError, EngineError, OutputError, SettingsError
+from blemish.datasets.left_out import Tally
+from blemish.errors import DataError, EngineError, ImageError, OutputError, SettingsError
 from blemish.inspection.inspector import Inspector
+from blemish.testing.tiny import write_png
 
 
 def make_images(folder: Path, *names: str) -> None:
@@ -89,6 +93,63 @@ def test_two_stars_at_the_end_stand_for_all_below_the_folder(uri: str, tmp_path:
     base, mark, query = uri.format(tmp_path).partition("?")
     with_stars, without = open_place(f"{base}/**{mark}{query}"), open_place(uri.format(tmp_path))
     assert (with_stars.path, with_stars.shown) == (without.path, without.shown)
+
+
+def test_the_archive_is_listed_by_the_rule_of_all_commands(tmp_path: Path) -> None:
+    make_images(tmp_path, "10.png", "9.png", "._9.png", "b.gif", "cam2/1.png", "cam10/1.png", "@eaDir/9.png/thumb.png")
+    make_images(tmp_path, "out/verdicts.jsonl", "out/overlays/9.png")
+    plan = plan_pieces([open_place(str(tmp_path))], open_place(str(tmp_path / "table")), "folder")
+    assert [(piece.folder, piece.names) for piece in plan.pieces] == [
+        ("", ("9.png", "10.png")),
+        ("cam2", ("1.png",)),
+        ("cam10", ("1.png",)),
+    ]
+    tally = plan.left_out[tmp_path.as_posix()]
+    assert tally.counts == {"hidden": 1, "other_suffix": 1, "tool_folder": 1, "overlay": 1}
+    assert "1 image of another kind is left out: b.gif" in tally.notes()[0]
+    assert tally.num_faults == 0
+
+
+def test_a_store_is_listed_by_the_same_rule(tmp_path: Path) -> None:
+    make_images(
+        tmp_path, "._9.png", "b.gif", "notes", "@eaDir/9.png/thumb.png", "@eaDir/9.png/index.txt", "cam2/.x.png"
+    )
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+        write_png(tmp_path / "cam2" / f"{number}.png", pixels)
+        write_png(tmp_path / "cam2" / f"{number}_GT.png", np.uint8(255) * (pixels > 300))
+        write_png(tmp_path / "cam2" / f"{number}_label.png", pixels)  # a photograph of a label
+    here = list(image_folders(open_place(str(tmp_path))))
+    there = list(image_folders(Place(str(tmp_path), "s3://parts", fs.LocalFileSystem())))
+    assert [folder.relative for folder in there] == [folder.relative for folder in here] == ["", "cam2"]
+    for mine, theirs in zip(here, there, strict=True):
+        assert [image.name for image in theirs.images] == [image.name for image in mine.images]
+        assert set(theirs.left_out) == set(mine.left_out)
+    assert [image.name for image in there[1].images[:2]] == ["0.png", "0_label.png"]
+    assert Tally().add(there[1].left_out).counts == {"hidden": 1, "mask": 3}
+
+
+def test_a_folder_of_an_archive_that_cannot_be_listed_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path, "a/1.png", "b/1.png")
+    scandir = os.scandir
+
+    def without_rights(place: Path) -> object:
+        if Path(place) == tmp_path / "a":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr("blemish.datasets.listing.os.scandir", without_rights)
+    plan = plan_pieces([open_place(str(tmp_path))], open_place(str(tmp_path / "table")), "folder")
+    assert [piece.folder for piece in plan.pieces] == ["b"]
+    assert plan.left_out[tmp_path.as_posix()].num_faults == 1
+
+
+def test_nothing_waits_at_a_pipe_of_an_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="this is a pipe"):
+        read_bytes(open_place(str(tmp_path)), "pipe.png")
 
 
 def test_a_single_file_is_no_archive(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from blemish.datasets import check
 from blemish.datasets.fetch import PUBLIC_DATASETS
 from blemish.datasets.layouts import LAYOUTS
-from blemish.datasets.listing import Reason
+from blemish.datasets.left_out import Reason
 from blemish.datasets.maps import MAP_SUFFIXES
 from blemish.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, MIN_SIDE
 from blemish.images.resize import RESIZE_RULE

@@ -15,18 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.datasets.listing import (
-    FAULTS,
-    TOOL_FOLDERS,
-    LeftOut,
-    Listing,
-    images_in,
-    left_out_json,
-    left_out_notes,
-    list_images,
-    natural_key,
-    walk_images,
-)
+from blemish.datasets.left_out import FAULTS, LeftOut, left_out_json, left_out_notes
+from blemish.datasets.listing import TOOL_FOLDERS, Listing, images_in, list_images, natural_key, walk_images
 from blemish.errors import DataError, ImageError
 from blemish.images.decode import IMAGE_SUFFIXES, read_image, read_image_hw
 

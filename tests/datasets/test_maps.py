@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.maps import find_maps, read_map
+from blemish.datasets.maps import SavedMap, _is_same_shape, check_fit, find_maps, read_map
 from blemish.errors import DataError, ImageError
+from blemish.schema import ImageItem
 
 MAP = np.random.default_rng(0).normal(size=(12, 17)).astype(np.float32)
 
@@ -68,6 +73,7 @@ def test_what_is_no_map_is_refused_by_name(tmp_path: Path) -> None:
         empty: "save the map again",
         gone: "no such file",
         save(tmp_path / "batch.npy", np.zeros((2, 5, 5))): "a map of shape",
+        save(tmp_path / "empty_axis.npy", np.zeros((0, 5))): "a map of shape",
         save(tmp_path / "words.npy", np.array(["a"])): "not an array of",
         save(tmp_path / "nan.npy", np.full((4, 4), np.nan)): "not finite",
         save(tmp_path / "inf.tif", np.full((4, 4), np.inf, np.float32)): "not finite",
@@ -175,3 +181,85 @@ def test_folders_that_cannot_be_judged_are_refused(index: DatasetIndex, tmp_path
         find_maps(tmp_path / "nothing", index)
     with pytest.raises(DataError, match="no labeled test images"):
         find_maps(tmp_path, index.without([item.path for item in index.test]))
+
+
+def made(root: Path, name: str, hw: tuple[int, int]) -> Path:
+    return save(root / name, np.random.default_rng(1).integers(0, 256, (*hw, 3)).astype(np.uint8))
+
+
+def test_dots_in_names_belong_to_the_name(tmp_path: Path) -> None:
+    names = ["2026.11.0", "2026.11.1", "a.tif", "a"]
+    for number, name in enumerate(names):
+        made(tmp_path / "part", f"test/dent/{name}.png", (20, 20))
+        save(tmp_path / "maps" / "test" / "dent" / f"{name}.npy", MAP * (number + 1))
+    made(tmp_path / "part", "train/good/0.png", (20, 20))
+    index = open_dataset(tmp_path / "part")
+    table = tmp_path / "maps" / "scores.csv"
+    for ending in ("", ".png", ".npy"):
+        table.write_text(
+            "".join(f"dent/{name}{ending},{number}\n" for number, name in enumerate(names)), encoding="utf-8"
+        )
+        scores = {saved.item.path.stem: saved.anomaly_score for saved in find_maps(tmp_path / "maps", index)}
+        assert scores == {name: number for number, name in enumerate(names)}
+
+
+def test_a_table_that_names_no_image_is_not_passed_over(index: DatasetIndex, maps_dir: Path) -> None:
+    (maps_dir / "scores.csv").write_text("path,score\nother/000.png,1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="3 of 3 test images have no score"):
+        find_maps(maps_dir, index)
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".jpg", ".tiff"])
+def test_two_images_of_one_name_never_share_a_map(ending: str, index: DatasetIndex, maps_dir: Path) -> None:
+    made(index.root, f"test/dent/000{ending}", (20, 20))
+    with pytest.raises(DataError, match=r"000\.tiff: it would be the map of two images, .*000.* and .*000"):
+        find_maps(maps_dir, open_dataset(index.root))
+
+
+def saved_maps(root: Path, hws: list[tuple[tuple[int, int], tuple[int, int]]]) -> list[SavedMap]:
+    return [
+        SavedMap(
+            ImageItem(made(root, f"image{number}.png", image_hw), "test", 1),
+            save(root / f"map{number}.npy", np.zeros(map_hw)),
+        )
+        for number, (image_hw, map_hw) in enumerate(hws)
+    ]
+
+
+@pytest.mark.parametrize(
+    "hws",
+    [
+        [((96, 64), (96, 64)), ((64, 96), (64, 96))],
+        [((96, 64), (24, 16)), ((64, 96), (8, 12)), ((97, 65), (13, 9)), ((500, 20), (63, 3))],
+        [((123, 50), (64, 64)), ((122, 51), (64, 64)), ((130, 49), (64, 64))],  # stretched by the network
+        [((120, 50), (64, 32)), ((90, 50), (64, 32)), ((100, 50), (64, 32)), ((60, 50), (64, 32))],
+        [((96, 64), (3, 2)), ((64, 96), (2, 3))],
+    ],
+)
+def test_maps_of_the_shape_of_their_images_or_of_one_network_fit(hws: list[Any], tmp_path: Path) -> None:
+    check_fit(saved_maps(tmp_path, hws))
+
+
+@pytest.mark.parametrize(
+    ("hws", "number", "reason"),
+    [
+        ([((96, 64), (64, 96))] * 3, 3, "turn the maps"),
+        ([((96, 64), (96, 64)), ((96, 64), (64, 96)), ((96, 64), (96, 64))], 1, "turn the maps"),
+        ([((96, 96), (96, 96)), ((96, 96), (5, 9)), ((96, 96), (96, 96))], 1, "neither cut nor turned"),
+        ([((96, 96), (50, 90))] * 3, 3, "neither cut nor turned"),
+        ([((96, 64), (96, 64))] * 3 + [((64, 96), (96, 64))], 1, "turn the maps"),
+    ],
+)
+def test_maps_that_are_turned_or_of_another_shape_are_refused_by_name(
+    hws: list[Any], number: int, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=rf"{number} of {len(hws)} maps do not fit their images, .*npy: .*; .*{reason}"):
+        check_fit(saved_maps(tmp_path, hws))
+
+
+@given(st.integers(40, 2000), st.integers(40, 2000), st.integers(1, 32))
+def test_a_map_at_a_stride_fits_and_its_transpose_does_not(height: int, width: int, stride: int) -> None:
+    map_hw = (math.ceil(height / stride), width // stride or 1)
+    assert _is_same_shape(map_hw, (height, width))
+    if min(map_hw) >= 16 and not 0.8 < height / width < 1.25:
+        assert not _is_same_shape(map_hw[::-1], (height, width))
