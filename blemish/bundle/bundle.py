@@ -9,10 +9,11 @@ from functools import cached_property
 from pydantic import TypeAdapter
 
 from blemish.bundle.manifest import Manifest
-from blemish.schema import Calibration
+from blemish.schema import Calibration, Sensitivity
 
 CALIBRATION = TypeAdapter(Calibration)
 HISTORY = TypeAdapter(tuple[Calibration, ...])
+SENSITIVITY = TypeAdapter(Sensitivity)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Bundle:
     """A fitted and calibrated detector.
 
     `history` holds the calibrations that were in force before, oldest first; `samples` are PNG files of good images
-    at the input size, kept for checks of engines and exports.
+    at the input size, kept for checks of engines and exports. `sensitivity` says which painted defects are found under
+    the calibration in force; None where that was not measured.
     """
 
     manifest: Manifest
@@ -28,6 +30,7 @@ class Bundle:
     calibration: Calibration
     history: tuple[Calibration, ...] = ()
     samples: tuple[bytes, ...] = ()
+    sensitivity: Sensitivity | None = None
 
     @cached_property
     def graph_sha256(self) -> str:
@@ -40,5 +43,8 @@ class Bundle:
         return hashlib.sha256((self.graph_sha256 + decision).encode()).hexdigest()[:16]
 
     def with_calibration(self, calibration: Calibration) -> Bundle:
-        """The same graph under another calibration; the one in force until now goes into the history."""
-        return replace(self, calibration=calibration, history=(*self.history, self.calibration))
+        """The same graph under another calibration; the one in force until now goes into the history.
+
+        What was measured of its sensitivity does not hold any more.
+        """
+        return replace(self, calibration=calibration, history=(*self.history, self.calibration), sensitivity=None)

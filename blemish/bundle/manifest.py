@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blemish.schema import Reduction, Tiling
 
-FORMAT_VERSION = 2
-"""The newest that is read. Written is the oldest that says all there is to say: 2 for bundles with tiles, else 1."""
+FORMAT_VERSION = 3
+"""The newest that is read. Written is the oldest that says all there is to say (`Manifest.version_needed`)."""
 
 
 class Record(BaseModel):
@@ -62,16 +62,22 @@ class Manifest(Record):
     members: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _check_tiling(self) -> Manifest:
-        if self.tiling is not None and self.format_version < self.version_needed:
-            raise ValueError(f"tiles in a bundle of format version {self.format_version}")
+    def _check_version(self) -> Manifest:
+        if self.format_version < self.version_needed:
+            what = "tiles" if self.version_needed == 2 else "a sensitivity"
+            raise ValueError(f"{what} in a bundle of format version {self.format_version}")
         if self.tiling is not None and not 0 < 2 * self.tiling.overlap_px <= min(self.input_hw):
             raise ValueError(f"tiles of {self.input_hw[0]} pixels cannot share {self.tiling.overlap_px}")
         return self
 
     @property
     def version_needed(self) -> int:
-        """The oldest format version that can say this; an older reader would take a whole image for a tile."""
+        """The oldest format version that can say this.
+
+        A reader of version 1 would take a whole image for a tile; one of version 2 knows no sensitivity.
+        """
+        if "sensitivity.json" in self.members:
+            return 3
         return 1 if self.tiling is None else 2
 
     def to_json(self) -> bytes:

@@ -6,14 +6,16 @@ import hashlib
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from blemish.bundle.bundle import CALIBRATION, HISTORY, Bundle
+from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
 from blemish.bundle.manifest import FORMAT_VERSION, Manifest
 from blemish.bundle.scan import find_external_data
 from blemish.errors import BundleError
+from blemish.schema import Calibration, Sensitivity
 
 MAX_MEMBERS = 100
 MAX_JSON_BYTES = 64 * 2**20
@@ -23,6 +25,7 @@ MEMBER_LIMITS = {
     r"manifest\.json": MAX_JSON_BYTES,
     r"calibration\.json": MAX_JSON_BYTES,
     r"history\.json": MAX_JSON_BYTES,
+    r"sensitivity\.json": MAX_JSON_BYTES,
     r"graph\.onnx": MAX_GRAPH_BYTES,
     r"samples/[0-9][0-9]\.png": MAX_SAMPLE_BYTES,
 }
@@ -57,6 +60,7 @@ def read_bundle(path: Path) -> Bundle:
         calibration,
         history,
         tuple(contents[name] for name in sorted(contents) if name.startswith("samples/")),
+        _sensitivity(path, contents, calibration),
     )
     if calibration.graph_sha256 != bundle.graph_sha256:
         raise BundleError(
@@ -103,6 +107,23 @@ def _manifest(path: Path, content: bytes) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         raise BundleError(f"{path}: manifest.json is not valid ({_first_fault(error)})") from error
+
+
+def _sensitivity(path: Path, contents: Mapping[str, bytes], calibration: Calibration) -> Sensitivity | None:
+    if "sensitivity.json" not in contents:
+        return None
+    try:
+        sensitivity = SENSITIVITY.validate_json(contents["sensitivity.json"])
+    except ValidationError as error:
+        raise BundleError(
+            f"{path}: sensitivity.json is not valid ({_first_fault(error)}); take the file from where it was made"
+        ) from error
+    if sensitivity.image_threshold != calibration.image_threshold:
+        raise BundleError(
+            f"{path}: its sensitivity was measured at threshold {sensitivity.image_threshold:.6g}, the calibration's "
+            f"is {calibration.image_threshold:.6g}; calibrate anew"
+        )
+    return sensitivity
 
 
 def _check_hashes(path: Path, manifest: Manifest, contents: dict[str, bytes]) -> None:

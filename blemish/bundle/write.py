@@ -7,7 +7,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from blemish.bundle.bundle import CALIBRATION, HISTORY, Bundle
+from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
 from blemish.files import write_file
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -22,8 +22,11 @@ def write_bundle(bundle: Bundle, path: Path) -> Path:
         "history.json": HISTORY.dump_json(bundle.history),
         **{f"samples/{index:02}.png": sample for index, sample in enumerate(bundle.samples)},
     }
+    if bundle.sensitivity is not None:
+        members["sensitivity.json"] = SENSITIVITY.dump_json(bundle.sensitivity)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     manifest = bundle.manifest.model_copy(update={"members": hashes})
+    manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in {"manifest.json": manifest.to_json(), **members}.items():

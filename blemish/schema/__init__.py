@@ -18,6 +18,7 @@ from blemish.schema.evaluation import Evaluation, ImageResult, Picture
 from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Reduction, Tiling
 from blemish.schema.images import DEFECTIVE, GOOD, AnomalyMap, Image, ImageItem, Mask, Split
 from blemish.schema.progress import Cancel, Progress, cancellable, never, silent
+from blemish.schema.sensitivity import GradedKind, PaintedTrial, Sensitivity
 from blemish.schema.training import Device, Precision, RunLogger, TrainingRun
 from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verdict
 
@@ -35,6 +36,7 @@ __all__ = [
     "Device",
     "Evaluation",
     "Fit",
+    "GradedKind",
     "HeldOut",
     "Image",
     "ImageItem",
@@ -42,6 +44,7 @@ __all__ = [
     "Judgement",
     "Layer",
     "Mask",
+    "PaintedTrial",
     "Picture",
     "Polygon",
     "Precision",
@@ -53,6 +56,7 @@ __all__ = [
     "RegionSettings",
     "Rule",
     "RunLogger",
+    "Sensitivity",
     "Split",
     "Tiling",
     "TrainingRun",

@@ -151,13 +151,13 @@ def _paste(pixels: _Float, rng: np.random.Generator, part: Mask, sides: tuple[fl
 def _perlin(pixels: _Float, rng: np.random.Generator, part: Mask) -> _Painted:
     support = _blob(part.shape, _place(rng, part), _extent(part) * rng.uniform(0.06, 0.25), rng) & part
     box = _box(support)
-    noise = _perlin_noise(support[box].shape, int(rng.integers(2, 13)), rng)
+    noise = perlin_noise(support[box].shape, int(rng.integers(2, 13)), rng)
     support[box] &= noise > np.quantile(noise[support[box]], rng.uniform(0.3, 0.7))
     if rng.random() < 0.5:  # the part's own material from elsewhere, turned
         (source_y, source_x), (y, x) = _place(rng, part), _place(rng, part)
         texture = _move(pixels, (source_x, source_y), (x, y), float(rng.uniform(30, 330))) * _gains(rng, pixels, 0.4)
     else:
-        grain = _perlin_noise(support[box].shape, int(rng.integers(4, 17)), rng)
+        grain = perlin_noise(support[box].shape, int(rng.integers(4, 17)), rng)
         texture = np.zeros_like(pixels)
         texture[box] = _color(rng, pixels) + (grain * rng.uniform(20, 90))[..., None]
     opacity = rng.uniform(0.35, 0.95)
@@ -314,7 +314,7 @@ def _contrast(pixels: _Float, rng: np.random.Generator, where: Mask, low: float,
     return (sign * rng.uniform(low, high) * (np.ones(3) if _is_gray(pixels) else tint)).astype(np.float32)
 
 
-def _perlin_noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> _Float:
+def perlin_noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> _Float:
     """Perlin's gradient noise in about [-1, 1], `cells` grid cells along the longer side."""
     height, width = shape
     scale = cells / max(height, width)

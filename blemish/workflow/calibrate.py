@@ -19,6 +19,7 @@ from blemish.datasets.sequence import ImageFiles, ResizedImages
 from blemish.decisions.history import restore_calibration
 from blemish.decisions.reduction import reduce_map
 from blemish.decisions.rule_text import parse_rules
+from blemish.decisions.sensitivity import resettled
 from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.decisions.zones import zone_from_mask, zone_mask
@@ -35,6 +36,7 @@ from blemish.schema import (
     Progress,
     Reduction,
     Rule,
+    Sensitivity,
     Tiling,
     Zone,
     cancellable,
@@ -221,7 +223,7 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
         kept = dataclasses.replace(present, rules=product.rules, mm_per_px=product.mm_per_px)
         new = recalibrate(kept, request.wishes, defective_scores=defective_scores)
     stamped = dataclasses.replace(new, created=_now(), by=request.by or _user(), reason=request.reason)
-    return bundle.with_calibration(stamped)
+    return dataclasses.replace(bundle.with_calibration(stamped), sensitivity=_sensitivity_under(bundle, stamped))
 
 
 def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "") -> Bundle:
@@ -229,12 +231,17 @@ def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "
     restored, history = restore_calibration(
         bundle.calibration, bundle.history, number, created=_now(), by=by or _user(), reason=reason
     )
-    return dataclasses.replace(bundle, calibration=restored, history=history)
+    sensitivity = _sensitivity_under(bundle, restored)
+    return dataclasses.replace(bundle, calibration=restored, history=history, sensitivity=sensitivity)
 
 
 def short_hashes(paths: Sequence[Path]) -> tuple[str, ...]:
     """The first `HASH_DIGITS` hex digits of each file's SHA-256."""
     return tuple(digest[:HASH_DIGITS] for digest in hash_files(paths))
+
+
+def _sensitivity_under(bundle: Bundle, calibration: Calibration) -> Sensitivity | None:
+    return None if bundle.sensitivity is None else resettled(bundle.sensitivity, bundle.calibration, calibration)
 
 
 def _check_new(bundle: Bundle, good: Sequence[Path]) -> None:

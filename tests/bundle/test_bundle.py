@@ -16,6 +16,7 @@ from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.errors import OutputError
 from blemish.model import Model, load
+from blemish.schema import PaintedTrial, Sensitivity
 from blemish.testing.tiny import TinyProduct
 
 
@@ -102,3 +103,24 @@ def test_a_place_that_cannot_be_written_is_named(bundle: Bundle, tmp_path: Path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="folder"):
         write_bundle(bundle, tmp_path / "folder")
+
+
+def painted(bundle: Bundle) -> Sensitivity:
+    trial = PaintedTrial("spot", 5.0, 2.0, (0.25, 0.5), 1.25, is_found=True)
+    return Sensitivity((trial,), 3, 0, (64, 64), bundle.calibration.image_threshold)
+
+
+def test_a_sensitivity_is_kept_and_needs_version_3(bundle: Bundle, tmp_path: Path) -> None:
+    told = dataclasses.replace(bundle, sensitivity=painted(bundle))
+    again = read_bundle(write_bundle(told, tmp_path / "told.blemish"))
+    assert again.sensitivity == told.sensitivity
+    assert again.manifest.format_version == 3
+    assert again.bundle_id == bundle.bundle_id
+    without = read_bundle(write_bundle(dataclasses.replace(again, sensitivity=None), tmp_path / "without.blemish"))
+    assert without.manifest.format_version == 1
+
+
+def test_a_new_calibration_leaves_the_sensitivity_behind(bundle: Bundle) -> None:
+    told = dataclasses.replace(bundle, sensitivity=painted(bundle))
+    stricter = dataclasses.replace(bundle.calibration, image_threshold=0.5)
+    assert told.with_calibration(stricter).sensitivity is None

@@ -128,8 +128,8 @@ def test_a_hash_of_a_member_that_is_not_there_is_refused(members: Members, tmp_p
 
 
 def test_a_newer_version_asks_for_a_newer_program(members: Members, tmp_path: Path) -> None:
-    newer = changed_json(members, "manifest.json", format_version=3, something_new=True)
-    assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 3", "install a newer blemish")
+    newer = changed_json(members, "manifest.json", format_version=4, something_new=True)
+    assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 4", "install a newer blemish")
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, [], True])
@@ -407,3 +407,44 @@ def test_a_zip_file_that_holds_one_that_is_right_is_no_bundle(members: Members, 
     path = tmp_path / "outer.blemish"
     path.write_bytes(outer.getvalue())
     assert_refused(path, "missing")
+
+
+def told(members: Members, **changes: Any) -> Members:
+    """The members with a sensitivity, as a writer of version 3 has them."""
+    threshold = json.loads(members["calibration.json"])["image_threshold"]
+    trial = {"kind": "spot", "size_px": 5, "strength": 2, "place": [0.5, 0.5], "score": 1.0, "is_found": True}
+    facts = {"trials": [trial], "num_images": 3, "num_rejected": 0, "image_hw": [64, 64], "image_threshold": threshold}
+    added = {**members, "sensitivity.json": json.dumps({**facts, **changes}).encode()}
+    return changed_json(added, "manifest.json", format_version=3)
+
+
+def test_a_sensitivity_is_read(members: Members, tmp_path: Path) -> None:
+    read = read_bundle(pack(tmp_path / "told.blemish", told(members)))
+    assert read.sensitivity is not None
+    assert read.sensitivity.share_found == 1.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trials": []},
+        {"trials": "none"},
+        {"trials": [{"kind": "spot"}]},
+        {"image_hw": [0, 64]},
+        {"num_images": -1},
+        {"num_rejected": 1e400},
+    ],
+    ids=str,
+)
+def test_a_sensitivity_without_meaning_is_refused(changes: dict[str, Any], members: Members, tmp_path: Path) -> None:
+    path = pack(tmp_path / "odd.blemish", told(members, **changes))
+    assert_refused(path, "sensitivity.json is not valid")
+
+
+def test_a_sensitivity_of_another_calibration_is_refused(members: Members, tmp_path: Path) -> None:
+    assert_refused(pack(tmp_path / "odd.blemish", told(members, image_threshold=99.5)), "at threshold 99.5")
+
+
+def test_a_sensitivity_in_a_bundle_of_version_2_is_refused(members: Members, tmp_path: Path) -> None:
+    old = changed_json(told(members), "manifest.json", format_version=2)
+    assert_refused(pack(tmp_path / "old.blemish", old), "a sensitivity in a bundle of format version 2")

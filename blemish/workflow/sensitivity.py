@@ -1,0 +1,174 @@
+"""Bundle + good images -> which painted defects it finds, each inspected as a part is."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from blemish.bundle.bundle import Bundle
+from blemish.datasets.sequence import ImageFiles
+from blemish.errors import CalibrationError, DataError, SettingsError
+from blemish.inspection.inspector import judge_prediction
+from blemish.inspection.predict import predict_image
+from blemish.runtime.pipeline import map_in_order, usable_cores
+from blemish.runtime.session import Session
+from blemish.schema import (
+    Cancel,
+    Image,
+    PaintedTrial,
+    Prediction,
+    Progress,
+    Sensitivity,
+    Verdict,
+    cancellable,
+    never,
+    silent,
+)
+from blemish.workflow.painting import BLOCK, Canvas, PlannedDefect, make_canvas, plan_defects
+
+NUM_PAINTED = 40 * BLOCK
+"""Painted defects of a measurement: 40 of each kind and strength."""
+MOST_IMAGES = 24
+"""Good images that are painted on, each many times."""
+MOST_SECONDS = 12.0
+"""No further block of defects is painted after this time: large images and slow machines get fewer."""
+
+_MOST_PIXELS = 24_000_000  # of all images painted on, so that looking at them first takes few seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityRequest:
+    """How a sensitivity is measured: on which `good` images, best ones that the bundle was not fitted on.
+
+    `num_painted` defects, a whole number of `BLOCK`s for an even spread; fewer where `most_seconds` are over before.
+    `threads`, `progress` and `cancel` are those of `FitRequest`.
+    """
+
+    good: Sequence[Path | Image]
+    num_painted: int = NUM_PAINTED
+    most_seconds: float = MOST_SECONDS
+    seed: int = 0
+    threads: int = field(default_factory=usable_cores)
+    progress: Progress = silent
+    cancel: Cancel = never
+
+    def __post_init__(self) -> None:
+        if not len(self.good):
+            raise DataError("no good image to paint defects on: give at least one")
+        if self.num_painted < 1 or self.threads < 1:
+            raise SettingsError(f"{self.num_painted} painted defects in {self.threads} threads: give 1 or more of each")
+
+
+def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Sensitivity:
+    """What the bundle finds of defects painted on good images.
+
+    Each painted image is judged as a part is: by the bundle's graph, zone, thresholds and rules. Found is what is
+    rejected. Images that are rejected as they are, are not painted on: so every find is that of a painted defect.
+    The same request gives the same result, unless its time was over. Raises `CalibrationError` where all images are
+    rejected.
+    """
+    start = time.monotonic()
+    judge = _Judge(bundle)
+    report = cancellable(request.progress, request.cancel)
+    canvases, num_rejected = _canvases(judge, request)
+    if not canvases:
+        raise CalibrationError(
+            f"all {num_rejected} good images looked at are rejected as they are, painted defects would show nothing: "
+            "give good images that look like those of the training, or calibrate with these"
+        )
+
+    def plan() -> Iterator[PlannedDefect]:
+        for number, planned in enumerate(plan_defects(request.num_painted, canvases, request.seed)):
+            if number and number % BLOCK == 0 and time.monotonic() - start > request.most_seconds:
+                return
+            yield planned
+
+    def try_one(planned: PlannedDefect) -> PaintedTrial:
+        painted, place = planned.paint(canvases)
+        verdict = judge(painted)
+        return PaintedTrial(
+            kind=planned.defect.kind,
+            size_px=round(planned.defect.size_px, 2),
+            strength=planned.defect.strength,
+            place=(round(place[0], 4), round(place[1], 4)),
+            score=verdict.score,
+            is_found=verdict.decision == "reject",
+        )
+
+    trials = []
+    for trial in map_in_order(try_one, plan(), request.threads):
+        trials.append(trial)
+        report("inspecting painted defects", len(trials), request.num_painted)
+    heights, widths = zip(*(canvas.image.shape[:2] for canvas in canvases), strict=True)
+    return Sensitivity(
+        trials=tuple(trials),
+        num_images=len(canvases),
+        num_rejected=num_rejected,
+        image_hw=(int(np.median(heights)), int(np.median(widths))),
+        image_threshold=bundle.calibration.image_threshold,
+    )
+
+
+def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas], int]:
+    """Canvases of evenly spread images that are not rejected as they are, and how many more are."""
+    images = ImageFiles(request.good)
+    first = images[0]
+    count = min(MOST_IMAGES, len(images), max(1, _MOST_PIXELS // (first.shape[0] * first.shape[1])))
+    chosen = np.linspace(0, len(images) - 1, count).round().astype(np.intp)
+
+    def look(image: Image) -> Canvas | None:
+        return None if judge(image).decision == "reject" else make_canvas(image, judge.zone)
+
+    with judge.remembering():
+        looked = list(map_in_order(look, images.subset(chosen), request.threads))
+    canvases = [canvas for canvas in looked if canvas is not None]
+    return canvases, len(looked) - len(canvases)
+
+
+class _Judge:
+    """Verdicts on images, each by one thread; tiles that it has seen while `remembering` are not run again.
+
+    Of a painted image few tiles are not those of the image as it was.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._session = Session(bundle.graph, threads=1)
+        self._known: dict[bytes, Prediction] = {}
+        self._remembers = False
+        self.input_hw = self._session.input_hw
+        self.zone = bundle.calibration.zone
+
+    def __call__(self, image: Image) -> Verdict:
+        manifest = self._bundle.manifest
+        prediction, reduction = predict_image(self, image, manifest.reduction, manifest.tiling)
+        image_hw = (image.shape[0], image.shape[1])
+        calibration = self._bundle.calibration
+        return judge_prediction(prediction, calibration, reduction, image_hw=image_hw, name="", bundle_id="")
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        self._remembers = self._bundle.manifest.tiling is not None
+        yield
+        self._remembers = False
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """As a session does."""
+        return [self._predict(image) for image in images]
+
+    def _predict(self, image: Image) -> Prediction:
+        if not self._remembers and not self._known:
+            return self._session.predict([image])[0]
+        key = hashlib.sha256(image.tobytes()).digest()
+        known = self._known.get(key)
+        if known is None:
+            [known] = self._session.predict([image])
+            if self._remembers:
+                self._known[key] = known
+        return known
