@@ -16,8 +16,8 @@ import numpy as np
 from blemish.datasets.index import DatasetIndex
 from blemish.datasets.sequence import read_image_sizes
 from blemish.errors import DataError, ImageError
-from blemish.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, read_image_hw, read_stored_pixels
-from blemish.schema import AnomalyMap, ImageItem
+from blemish.images.decode import IMAGE_SUFFIXES, read_image_hw, read_stored_pixels
+from blemish.schema import MAX_PIXELS, AnomalyMap, ImageItem
 from blemish.text import one_line
 
 MAP_SUFFIXES = (".npy", ".tiff", ".tif", ".png")

@@ -2,10 +2,11 @@
 
 - gray is repeated into three channels; palettes become their colors;
 - transparency is dropped: each pixel keeps its stored color (cameras often store an alpha that means nothing);
-- 16-bit values are divided by 257 and rounded, never stretched per image: that would hide or invent defects;
+- 16-bit values are divided by 257 and rounded, never stretched per image: that would hide or invent defects; for
+  cameras of 10, 12 or 14 bits that store their values unshifted, `ReadSettings.bits` says what is white;
 - floating point values lie in [0, 1] and are multiplied by 255 and rounded;
 - the orientation noted in the file (EXIF) is applied; color profiles are not;
-- of a file with several pages the first counts.
+- of a file with several pages the first counts, or `ReadSettings.page`; thumbnails are no pages.
 """
 
 from __future__ import annotations
@@ -15,19 +16,18 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.files import why_not_a_file
-from blemish.images.container import Container, ContainerError, read_container
-from blemish.schema import Image, Mask
+from blemish.images.container import Container, ContainerError, Source, Stored
+from blemish.images.read import check_content, decode_container, read_container
+from blemish.images.rgb import to_rgb
+from blemish.schema import MAX_PIXELS, Image, Mask, ReadSettings
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
-MAX_PIXELS = 500_000_000
-"""Largest number of pixels of an image: 20,000 x 20,000 is allowed, 30,000 x 30,000 is not."""
 MIN_SIDE = 16
 """Smallest height and width of an image, in pixels."""
 MAX_FILE_BYTES = 2**31 - 1
@@ -36,55 +36,55 @@ MAX_FILE_BYTES = 2**31 - 1
 LARGE_PIXELS = 50_000_000
 """Images of more pixels are decoded one after the other, whatever the number of threads."""
 
-_BAND_ROWS = 1024
+_AS_THEY_ARE = ReadSettings()
+_WHITES = {"uint8": 255, "uint16": 65535}
 _one_large_image = threading.Lock()  # threads that decode ahead shall not fill the memory with large images
-_HEAD_BYTES = 1 << 18  # enough for the header of all but odd files
-
-# OpenCV's own lines would mix with ours on standard error; what failed is said in our errors.
-_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
-_set_log_level(0)
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Image:
     """The image of a file as uint8 RGB (height, width, 3), upright.
 
     Raises `ImageError`, with the file's name, where the file is missing, damaged, cut off, of another kind, smaller
-    than `MIN_SIDE` or larger than `MAX_PIXELS`; the size is read from the header before anything is decoded.
+    than `MIN_SIDE` or larger than `reading.max_pixels`; the size is read from the header before anything is decoded.
     """
-    return decode_image(_read_bytes(path), str(path))
+    return decode_image(_read_bytes(path), str(path), reading)
 
 
-def decode_image(data: bytes, name: str) -> Image:
+def decode_image(data: bytes, name: str, reading: ReadSettings = _AS_THEY_ARE) -> Image:
     """The image in the bytes of a file, as `read_image` gives it; `name` stands in errors."""
-    container = _read_container(name, data)
-    _check_size(name, *container.oriented_hw)
+    container = _container(Source(data), name, reading)
+    _check_size(name, container.oriented_hw, reading.max_pixels)
+    stored = _decode(data, name, container)
     try:
-        return _to_rgb(_decode(name, data, container))
-    except ImageError as error:
+        return to_rgb(stored, reading.bits)
+    except ContainerError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
-def read_image_hw(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image of a file, read from its header alone."""
-    _check_file(path)
+def read_image_hw(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> tuple[int, int]:
+    """Height and width of the upright image of a file, from its structure alone: the same that `read_image` gives."""
+    return read_image_facts(path, reading).oriented_hw
+
+
+def read_image_facts(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Container:
+    """What a file says of its image before any pixel is decoded: size, orientation, page and number of pages."""
     try:
+        _check_file(path)
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            return _container(Source(file), str(path), reading)
     except OSError as error:
         raise ImageError(_say_unreadable(path, error)) from error
-    try:
-        return read_container(head, is_whole=False).oriented_hw
-    except ContainerError:  # a large header, or a TIFF, whose directory may lie at the end
-        return _read_container(str(path), _read_bytes(path)).oriented_hw
 
 
-def as_image(array: NDArray[Any]) -> Image:
+def as_image(array: NDArray[Any], reading: ReadSettings = _AS_THEY_ARE) -> Image:
     """An array as uint8 RGB (height, width, 3), by the rules of this module.
 
     Takes gray (height, width) or (height, width, 1), RGB and RGBA, as uint8, uint16, bool, or floating point in [0, 1].
     Color is RGB: turn OpenCV's BGR around first.
 
     >>> as_image(np.full((32, 48), 65535, np.uint16))[0, 0]
+    array([255, 255, 255], dtype=uint8)
+    >>> as_image(np.full((32, 48), 4095, np.uint16), ReadSettings(bits=12))[0, 0]
     array([255, 255, 255], dtype=uint8)
     """
     if not isinstance(array, np.ndarray):
@@ -94,8 +94,11 @@ def as_image(array: NDArray[Any]) -> Image:
         raise ImageError(
             f"expected an array of shape (height, width) or (height, width, 1, 3 or 4), got {array.shape}{hint}"
         )
-    _check_size("array", *array.shape[:2])
-    return _to_rgb(array)
+    _check_size("array", (array.shape[0], array.shape[1]), reading.max_pixels)
+    try:
+        return to_rgb(Stored(array, _WHITES.get(array.dtype.name)), reading.bits)
+    except ContainerError as error:
+        raise ImageError(str(error)) from error
 
 
 def read_mask(path: Path) -> Mask:
@@ -106,9 +109,9 @@ def read_mask(path: Path) -> Mask:
     """
     if path.is_dir():
         return cast(Mask, np.any([part > 0 for part in read_mask_parts(path)], axis=0))
-    pixels, container = _read_pixels(path)
-    lowest = 128 if container.format == "JPEG" else np.nextafter(0, 1, dtype=np.float32)
-    return _brightest(pixels) >= lowest
+    stored, container = _read_stored(path)
+    lowest = 128 if container.is_lossy else np.nextafter(0, 1, dtype=np.float32)
+    return _brightest(stored.pixels) >= lowest
 
 
 def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
@@ -121,7 +124,7 @@ def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
         files = sorted(part for part in path.iterdir() if part.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise ImageError(f"{path}: the folder holds no mask; put the masks of the image there as PNG files")
-    parts = tuple(_brightest(_read_pixels(file)[0]) for file in files)
+    parts = tuple(_brightest(_read_stored(file)[0].pixels) for file in files)
     if len({part.shape for part in parts}) > 1:
         raise ImageError(f"{path}: the masks in this folder differ in size; make them all as large as the image")
     return parts
@@ -137,124 +140,63 @@ def read_stored_pixels(path: Path) -> NDArray[Any]:
 
     For files of measured values, such as anomaly maps; images go through `read_image`.
     """
-    return _read_pixels(path)[0]
+    return _read_stored(path)[0].pixels
 
 
-def _read_pixels(path: Path) -> tuple[NDArray[Any], Container]:
+def _read_stored(path: Path) -> tuple[Stored, Container]:
     data = _read_bytes(path)
-    container = _read_container(str(path), data)
-    _check_pixels(f"{path}", *container.oriented_hw)
-    return _decode(str(path), data, container), container
-
-
-def _check_file(path: Path) -> None:
-    if reason := why_not_a_file(path):
-        raise ImageError(f"{path}: {reason}")
+    container = _container(Source(data), str(path), _AS_THEY_ARE)
+    _check_pixels(str(path), container.oriented_hw, MAX_PIXELS)
+    return _decode(data, str(path), container), container
 
 
 def _read_bytes(path: Path) -> bytes:
-    _check_file(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ImageError(f"{path}: the file is larger than 2 GB; store it compressed, as PNG or TIFF")
+        _check_file(path)
         return path.read_bytes()
     except OSError as error:
         raise ImageError(_say_unreadable(path, error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Raises ImageError, before anything is opened, where the path names no file that can hold an image."""
+    if reason := why_not_a_file(path):
+        raise ImageError(f"{path}: {reason}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{path}: the file is larger than 2 GB; store it compressed, as PNG or TIFF")
 
 
 def _say_unreadable(path: Path, error: OSError) -> str:
     return f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
 
 
-def _read_container(name: str, data: bytes) -> Container:
+def _container(source: Source, name: str, reading: ReadSettings) -> Container:
     try:
-        return read_container(data)
+        return read_container(source, reading.page)
     except ContainerError as error:
         raise ImageError(f"{name}: {error}; copy or export the image again") from error
 
 
-def _check_size(name: str, height: int, width: int) -> None:
-    if min(height, width) < MIN_SIDE:
-        raise ImageError(f"{name}: {width} x {height} pixels; the smallest image is {MIN_SIDE} x {MIN_SIDE}")
-    _check_pixels(name, height, width)
+def _check_size(name: str, hw: tuple[int, int], max_pixels: int) -> None:
+    if min(hw) < MIN_SIDE:
+        raise ImageError(f"{name}: {hw[1]} x {hw[0]} pixels; the smallest image is {MIN_SIDE} x {MIN_SIDE}")
+    _check_pixels(name, hw, max_pixels)
 
 
-def _check_pixels(name: str, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
+def _check_pixels(name: str, hw: tuple[int, int], max_pixels: int) -> None:
+    if hw[0] * hw[1] > max_pixels:
+        limit = f"{max_pixels / 1_000_000:g} million"
         raise ImageError(
-            f"{name}: {width} x {height} pixels; the limit is {MAX_PIXELS // 1_000_000} million: "
-            "cut the image into parts or scale it down"
+            f"{name}: {hw[1]} x {hw[0]} pixels; the limit is {limit}: cut the image into parts, scale it down, or "
+            "raise --max-pixels"
         )
 
 
-def _decode(name: str, data: bytes, container: Container) -> NDArray[Any]:
-    """The stored pixels, upright: gray or RGB, or RGB with alpha."""
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-    if container.format != "TIFF":  # for TIFF the decoder always applies the orientation
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    elif container.alpha_at is not None:
-        data = _drop_alpha_mark(data, container.alpha_at)
+def _decode(data: bytes, name: str, container: Container) -> Stored:
+    """The stored pixels, upright, of a file that was found whole."""
     try:
+        check_content(data, container)
         with _one_large_image if container.height * container.width > LARGE_PIXELS else contextlib.nullcontext():
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError) as error:
-        raise ImageError(f"{name}: cannot be decoded ({error}); export the image again as PNG") from error
-    if pixels is None:
-        raise ImageError(f"{name}: the {container.format} file is damaged or of a rare kind; export it again as PNG")
-    if pixels.ndim == 3:
-        _swap_red_and_blue(pixels)
-    if container.format != "TIFF":
-        pixels = _turn(pixels, container.orientation)
-    if pixels.shape[:2] != container.oriented_hw:
-        raise ImageError(f"{name}: the file's header and its pixels differ in size; export the image again")
-    return pixels
-
-
-def _drop_alpha_mark(data: bytes, place: int) -> bytes:
-    """The file without its mark of unassociated alpha: with it the decoder would blend the colors with black."""
-    return data[:place] + b"\0\0" + data[place + 2 :]
-
-
-def _swap_red_and_blue(pixels: NDArray[Any]) -> None:
-    """Makes RGB of OpenCV's BGR in place, in bands, so that a large image is not held twice."""
-    code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    for top in range(0, len(pixels), _BAND_ROWS):
-        band = pixels[top : top + _BAND_ROWS]
-        cv2.cvtColor(band, code, dst=band)
-
-
-def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The pixels as they are meant to be seen, by the EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _to_rgb(pixels: NDArray[Any]) -> Image:
-    """uint8 with three channels, from any of the shapes and types of `as_image`."""
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels = pixels[..., :3]
-    eight_bit = _to_uint8(np.ascontiguousarray(pixels))
-    if eight_bit.ndim == 2 or eight_bit.shape[2] == 1:
-        return np.asarray(cv2.cvtColor(eight_bit, cv2.COLOR_GRAY2RGB), np.uint8)
-    return eight_bit
-
-
-def _to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return cast("NDArray[np.uint8]", pixels)
-    if pixels.dtype == np.bool_:
-        return cast("NDArray[np.uint8]", pixels.astype(np.uint8) * np.uint8(255))
-    if pixels.dtype == np.uint16:
-        # value / 257 is never halfway between two whole numbers, so the rounding is exact.
-        return np.asarray(cv2.convertScaleAbs(pixels, alpha=1 / 257), np.uint8)
-    if np.issubdtype(pixels.dtype, np.floating):
-        low, high = float(pixels.min()), float(pixels.max())
-        if not (low >= 0 and high <= 1):  # also refuses NaN
-            raise ImageError(f"floating point pixels must lie in [0, 1], found {low:g} to {high:g}; scale them first")
-        return cast("NDArray[np.uint8]", np.rint(pixels * 255).astype(np.uint8))
-    raise ImageError(f"pixels of type {pixels.dtype}; convert them to uint8, uint16, bool or float in [0, 1]")
+            return decode_container(data, container)
+    except (ContainerError, MemoryError) as error:
+        raise ImageError(f"{name}: {str(error) or 'not enough memory'}; copy or export the image again") from error

@@ -16,7 +16,17 @@ from blemish.schema.calibration import (
 )
 from blemish.schema.evaluation import Evaluation, ImageResult, Picture
 from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Reduction, Tiling
-from blemish.schema.images import DEFECTIVE, GOOD, AnomalyMap, Image, ImageItem, Mask, Split
+from blemish.schema.images import (
+    DEFECTIVE,
+    GOOD,
+    MAX_PIXELS,
+    AnomalyMap,
+    Image,
+    ImageItem,
+    Mask,
+    ReadSettings,
+    Split,
+)
 from blemish.schema.progress import Cancel, Progress, cancellable, never, silent
 from blemish.schema.sensitivity import GradedKind, PaintedTrial, Sensitivity
 from blemish.schema.training import Device, Precision, RunLogger, TrainingRun
@@ -25,6 +35,7 @@ from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verd
 __all__ = [
     "DEFECTIVE",
     "GOOD",
+    "MAX_PIXELS",
     "AnomalyMap",
     "Backbone",
     "Calibration",
@@ -51,6 +62,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "Promise",
+    "ReadSettings",
     "Reduction",
     "Region",
     "RegionSettings",

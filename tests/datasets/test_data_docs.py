@@ -13,8 +13,9 @@ from blemish.datasets.fetch import PUBLIC_DATASETS
 from blemish.datasets.layouts import LAYOUTS
 from blemish.datasets.left_out import Reason
 from blemish.datasets.maps import MAP_SUFFIXES
-from blemish.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, MIN_SIDE
+from blemish.images.decode import IMAGE_SUFFIXES, MIN_SIDE
 from blemish.images.resize import RESIZE_RULE
+from blemish.schema import MAX_PIXELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

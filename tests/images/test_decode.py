@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.images import decode
-from blemish.images.decode import MAX_PIXELS, MIN_SIDE, as_image, read_image, read_image_hw, read_mask, read_mask_parts
+from blemish.images.decode import MIN_SIDE, as_image, read_image, read_image_hw, read_mask, read_mask_parts
+from blemish.schema import MAX_PIXELS, ReadSettings
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -200,9 +201,9 @@ def damaged_samples() -> dict[str, bytes]:
 SAMPLES = damaged_samples()
 
 
-def read_or_refuse(path: Path) -> NDArray[np.uint8] | None:
+def read_or_refuse(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | None:
     try:
-        return read_image(path)
+        return read_image(path, ReadSettings(max_pixels=max_pixels))
     except ImageError as error:
         message = str(error)
     assert str(path) in message
@@ -244,9 +245,7 @@ def test_any_damage_gives_an_image_or_one_clear_error(tmp_path_factory: pytest.T
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, min(len(content) - 1, 400)))] = data.draw(st.integers(0, 255))
     path = saved(tmp_path_factory.getbasetemp(), bytes(content))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "MAX_PIXELS", 1_000_000)  # a damaged size shall not cost memory here
-        image = read_or_refuse(path)
+    image = read_or_refuse(path, max_pixels=1_000_000)  # a damaged size shall not cost memory here
     assert image is None or (image.dtype == np.uint8 and image.ndim == 3)
 
 
@@ -255,9 +254,7 @@ def test_any_damage_gives_an_image_or_one_clear_error(tmp_path_factory: pytest.T
 )
 @settings(deadline=None, max_examples=200)
 def test_random_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "MAX_PIXELS", 1_000_000)
-        read_or_refuse(saved(tmp_path_factory.getbasetemp(), start + data))
+    read_or_refuse(saved(tmp_path_factory.getbasetemp(), start + data), max_pixels=1_000_000)
 
 
 @pytest.mark.parametrize(

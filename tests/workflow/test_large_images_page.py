@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from blemish.images.decode import LARGE_PIXELS, MAX_PIXELS
+from blemish.images.decode import LARGE_PIXELS
 from blemish.inspection.overlay import OVERLAY_PIXELS
 from blemish.inspection.predict import MAX_MAP_PIXELS
+from blemish.schema import MAX_PIXELS
 from blemish.testing.tiny import TinyProduct, write_tiny_product
 from blemish.workflow.tiles import MAX_FIT_PIXELS
 
