@@ -52,7 +52,7 @@ def read_container(source: Source, page: int | None = None) -> Container:
     else:
         raise ContainerError("this is not a PNG, JPEG, BMP, TIFF or WebP file")
     if page is not None and page > 1:
-        raise ContainerError(f"there is no page {page}: a {container.format} file holds one image")
+        raise ContainerError(f"there is no page {page}: of a {container.format} file the first image is read")
     return container
 
 
