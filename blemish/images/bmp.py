@@ -79,7 +79,7 @@ def _read_masks(source: Source, header_size: int, compression: int, bits: int) -
     together = 0
     for mask in (red, green, blue, alpha):
         low = mask & -mask
-        if mask >> bits or mask & together or (mask + low) & mask or (mask == 0 and mask is not alpha):
+        if mask >> bits or mask & together or (mask + low) & mask or not red * green * blue:
             raise ContainerError(
                 f"damaged BMP file: its masks {red:08x}, {green:08x}, {blue:08x} do not share out {bits} bits"
             )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 ImageFormat = Literal["PNG", "JPEG", "BMP", "TIFF", "WebP"]
 
 CUT_OFF = "the file is cut off"
+MAX_INFLATION = 1040
+"""Most bytes that one byte of Deflate (PNG, TIFF) can become; a file that promises more is not decoded at all."""
 
 
 class ContainerError(ValueError):

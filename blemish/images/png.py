@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 from blemish.images.codec import decode_bytes
-from blemish.images.container import CUT_OFF, Container, ContainerError, Source, Stored
+from blemish.images.container import CUT_OFF, MAX_INFLATION, Container, ContainerError, Source, Stored
 from blemish.images.exif import read_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -17,6 +17,7 @@ MAX_EXIF_BYTES = 1 << 20
 """An EXIF block that is larger is not looked at: its first entries lie at its beginning."""
 
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _WITH_ALPHA = (4, 6)
 _NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
@@ -24,11 +25,16 @@ _NEEDED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 
 @dataclass(frozen=True)
 class PngLayout:
-    """Where the chunks that the decoder needs stand: (begin, end); and whether these are the whole file."""
+    """Where the chunks that the decoder needs stand: (begin, end); and whether these are the whole file.
+
+    `num_row_bytes` are those of one row, `num_packed` those of all pixels, compressed.
+    """
 
     chunks: tuple[tuple[int, int], ...]
     are_all: bool
     bits: int
+    num_row_bytes: int
+    num_packed: int
 
 
 def read_png(source: Source) -> Container:
@@ -44,9 +50,10 @@ def read_png(source: Source) -> Container:
     orientation: int | None = None
     has_alpha, num_images = color in _WITH_ALPHA, 1
     chunks: list[tuple[int, int]] = []
-    kinds: list[bytes] = []
+    kinds: set[bytes] = set()
+    num_chunks, num_packed = 0, 0
     position = 8
-    for _ in range(MAX_CHUNKS):
+    for num_chunks in range(1, MAX_CHUNKS + 1):  # noqa: B007 (read behind the loop)
         length, kind = source.unpack(">I4s", position)
         end = position + 12 + length
         if end > source.size:
@@ -60,7 +67,8 @@ def read_png(source: Source) -> Container:
             chunks.append((position, end))
         elif not kind[0] & 0x20:  # a critical chunk that no reader may pass over
             raise ContainerError(f"PNG with a chunk of the unknown kind {kind.decode('latin-1')!a}")
-        kinds.append(kind)
+        kinds.add(kind)
+        num_packed += length if kind == b"IDAT" else 0
         position = end
         if kind == b"IEND":
             break
@@ -68,6 +76,7 @@ def read_png(source: Source) -> Container:
         raise ContainerError(f"a PNG file of more than {MAX_CHUNKS:,} chunks")
     if b"IDAT" not in kinds or (color == _PALETTE and b"PLTE" not in kinds):
         raise ContainerError("damaged PNG file: its pixels or its palette are missing")
+    num_row_bytes = 1 + (width * _CHANNELS[color] * bits + 7) // 8
     return Container(
         "PNG",
         height,
@@ -75,12 +84,15 @@ def read_png(source: Source) -> Container:
         orientation or 1,
         num_pages=max(1, num_images),
         has_alpha=has_alpha,
-        layout=PngLayout(tuple(chunks), len(chunks) == len(kinds), bits),
+        layout=PngLayout(tuple(chunks), len(chunks) == num_chunks, bits, num_row_bytes, num_packed),
     )
 
 
 def check_png(data: bytes, container: Container) -> None:
-    """Raises ContainerError where the checksum of a chunk is wrong."""
+    """Raises ContainerError where the checksum of a chunk is wrong, or where there are too few bytes for the pixels."""
+    layout: PngLayout = container.layout
+    if layout.num_packed * MAX_INFLATION < layout.num_row_bytes * container.height:
+        raise ContainerError("damaged PNG file: pixels are missing")
     view = memoryview(data)
     position = 8
     kind = b""

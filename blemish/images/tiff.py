@@ -268,7 +268,7 @@ def describe_page(directories: Directories, entries: Mapping[int, Entry]) -> Pag
         raise ContainerError("damaged TIFF file: its size is missing")
     if not 1 <= samples <= MAX_SAMPLES:
         raise ContainerError(f"a TIFF file of {samples} channels; at most {MAX_SAMPLES} can be read")
-    if value(IMAGE_DEPTH, 1) != 1:
+    if value(IMAGE_DEPTH, 1) > 1:
         raise ContainerError("a TIFF file of a volume, not of an image")
     bits = _one_for_all(directories, entries, BITS, samples, 1, "bits")
     kind = _sample_kind(directories, entries, samples)

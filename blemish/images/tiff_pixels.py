@@ -18,22 +18,30 @@ from numpy.typing import NDArray
 
 from blemish.images import tiff
 from blemish.images.codec import decode_bytes
-from blemish.images.container import CUT_OFF, Container, ContainerError, Stored
+from blemish.images.container import CUT_OFF, MAX_INFLATION, Container, ContainerError, Stored
 from blemish.images.jpeg import check_jpeg_strip
 from blemish.images.tiff import Page
 
 _BAND_BYTES = 1 << 24
 _MAX_SIDE = 1 << 20  # of an image that OpenCV reads
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+_MOST_BYTES = {
+    tiff.NONE: 1,
+    tiff.LZW: 4096,
+    tiff.DEFLATE: MAX_INFLATION,
+    tiff.OLD_DEFLATE: MAX_INFLATION,
+    tiff.PACKBITS: 64,
+}
+"""Most bytes that one stored byte can become; LZW has 4,096 codes, each a byte longer than one before."""
 _DAMAGED = "damaged TIFF file: pixels are missing or cannot be decompressed"
 
 
 def check_tiff(data: bytes, container: Container) -> None:
     """Raises ContainerError where blocks are shorter than they must be, as far as that can be told beforehand."""
     page: Page = container.layout
-    if page.compression == tiff.NONE and not page.is_for_libtiff:
-        rows = _rows_of_blocks(page)
-        if (page.counts < rows * page.row_bytes).any():
+    if page.compression in _MOST_BYTES and not page.is_for_libtiff:
+        needed = _rows_of_blocks(page) * page.row_bytes
+        if (page.counts * _MOST_BYTES[page.compression] < needed).any():
             raise ContainerError(CUT_OFF)
     elif page.compression == tiff.JPEG:
         for offset, count in zip(page.offsets.tolist(), page.counts.tolist(), strict=True):
