@@ -43,10 +43,10 @@ def import_deadly(*arguments, **options):
     module = sys.modules.get("blemish.images.decode")
     decode = getattr(module, "decode_image", None)
     if decode is not None and not hasattr(module, "is_deadly"):
-        def decode_image(data, name):
+        def decode_image(data, name, *reading):
             if {DEADLY!r} in name:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return decode(data, name)
+            return decode(data, name, *reading)
         module.decode_image, module.is_deadly = decode_image, True
     return found
 
