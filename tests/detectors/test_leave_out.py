@@ -83,7 +83,10 @@ def test_a_fold_of_all_images_is_refused() -> None:
 
 
 def test_held_out_scores_are_nearly_those_of_fitting_anew(backbone: Backbone, product: TinyProduct) -> None:
-    """Of the tiny product's images each is left out once, by the quick way and by the long one."""
+    """Of the tiny product's images each is left out once, by the quick way and by the long one.
+
+    The quick way lies a little higher, on the safe side: usual distances are those with all images in the bank.
+    """
     module = load_detector("patchcore")
     images = [*product.good, *product.held_out]
     folds = [np.array([place]) for place in range(len(images))]
@@ -96,5 +99,5 @@ def test_held_out_scores_are_nearly_those_of_fitting_anew(backbone: Backbone, pr
         graph = module.fit(FitRequest(images=rest, settings=module.INFO.settings(), backbone=backbone)).graph
         anew.append(Session(graph).predict([images[place]])[0].anomaly_score)
     relative = quick.anomaly_scores / np.array(anew) - 1
-    assert abs(np.median(relative)) < 0.03
+    assert -0.01 < np.median(relative) < 0.06
     assert np.abs(relative).max() < 0.15
