@@ -15,7 +15,7 @@ def judge(score: float, calibration: Calibration) -> Judgement:
         raise CalibrationError("the anomaly score is not a number; check the picture and the graph")
     return Judgement(
         decision=decide(score, calibration),
-        p_value=p_value(score, calibration.good_scores),
+        p_value=p_value(score, calibration.good_scores, calibration.good_shares),
         display_score=display_score(score, calibration),
     )
 
@@ -29,17 +29,19 @@ def decide(score: float, calibration: Calibration) -> Decision:
     return "accept"
 
 
-def p_value(score: float, good_scores: tuple[float, ...]) -> float:
-    """The conformal p-value: the share of good scores at least as large, counting the judged part itself.
+def p_value(score: float, good_scores: tuple[float, ...], shares: tuple[float, ...] = ()) -> float:
+    """The conformal p-value: the share of good parts that score at least as high, counting the judged part itself.
 
     On good parts it is at most u with probability at most u, whatever the distribution of scores. `good_scores` is
-    sorted. The smallest value is `1 / (n + 1)`.
+    sorted; `shares` are those of `Calibration.good_shares`. The smallest value is `1 / (n + 1)` of n parts.
 
-    >>> p_value(0.35, (0.1, 0.2, 0.3, 0.4))
-    0.4
+    >>> p_value(0.35, (0.1, 0.2, 0.3, 0.4)), p_value(0.35, (0.1, 0.3, 0.4), (1.0, 0.5, 0.5))
+    (0.4, 0.5)
     """
-    num_good = len(good_scores)
-    return (1 + num_good - bisect_left(good_scores, score)) / (num_good + 1)
+    place = bisect_left(good_scores, score)
+    if not shares:
+        return (1 + len(good_scores) - place) / (len(good_scores) + 1)
+    return (1 + math.fsum(shares[place:])) / (math.fsum(shares) + 1)
 
 
 def display_score(score: float, calibration: Calibration) -> float:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blemish.decisions.cost import cost_curve
-from blemish.decisions.promise import make_promise, percent, promise_of
+from blemish.decisions.promise import LIMIT_CONFIDENCE, make_promise, percent, promise_of
 from blemish.decisions.rule_text import check_rules
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.errors import CalibrationError
-from blemish.schema import Calibration, Condition, RegionSettings, Rule, Zone
+from blemish.schema import Calibration, Condition, Promise, RegionSettings, Rule, Zone
 
 
 def calibrate(
@@ -23,6 +23,7 @@ def calibrate(
     *,
     graph_sha256: str,
     method: Literal["split", "cross"],
+    shares: ArrayLike | None = None,
     settings: CalibrationSettings | None = None,
     mm_per_px: float | None = None,
     rules: Sequence[Rule] = (),
@@ -33,25 +34,31 @@ def calibrate(
     """A calibration from good images that the scoring model did not see.
 
     `good_map_maxima` is the largest value of each image's anomaly map; with a zone, both arrays are taken inside it.
-    Image and pixel threshold are order statistics of the same rank, so that the wanted rate holds for each. Where the
-    images are too few for the wanted rate, the thresholds are the largest good values. `defective_scores` are used for
-    nothing but the choice by costs.
+    Images that show nearly the same part count as one part together: `shares` has 1 divided by their number for each
+    (see `shares_of_parts`); without shares each image is a part. Image and pixel threshold are order statistics of the
+    same rank, so that the wanted rate holds for each. `defective_scores` serve the choice by costs alone.
     """
     settings = settings or CalibrationSettings()
     check_rules(rules, mm_per_px)
-    scores = _checked("scores", good_scores)
-    maxima = _checked("map maxima", good_map_maxima)
+    scores, maxima = _checked("scores", good_scores), np.sort(_checked("map maxima", good_map_maxima))
     num_good = len(scores)
     if num_good != len(maxima):
         raise CalibrationError(f"{num_good} good scores but {len(maxima)} map maxima; give one per image of each")
+    order = np.argsort(scores, kind="stable")
+    scores = scores[order]
     if scores[0] == scores[-1]:
         raise CalibrationError(
             f"all {num_good} good images score {scores[0]:g}, so no threshold can be set; "
             "look for copies of one image among them, or use another detector"
         )
+    of_parts = np.ones(num_good) if shares is None else np.asarray(shares, np.float64).ravel()
+    if len(of_parts) != num_good:
+        raise CalibrationError(f"{num_good} good scores but {len(of_parts)} shares of parts; give one per image")
+    of_parts = of_parts[order]
+    from_largest = of_parts[::-1]
     curve = None
     if settings.costs is None:
-        promise = make_promise(num_good, settings.false_reject, settings.confidence)
+        promise = make_promise(num_good, settings.false_reject, settings.confidence, shares=from_largest)
         image_threshold = _over_which(scores, promise.num_over)
     else:
         curve = cost_curve(
@@ -59,29 +66,32 @@ def calibrate(
             settings.costs,
             defective_scores=defective_scores,
             assumed_shift=settings.assumed_shift,
-            confidence=settings.confidence,
+            confidence=settings.confidence or LIMIT_CONFIDENCE,
         )
         image_threshold = curve.best_threshold
-        num_over = int((scores > image_threshold).sum())
-        promise = promise_of(
-            num_good, num_over, settings.false_reject, settings.confidence, num_candidates=num_good + 1
-        )
+        promise = _promise_at(image_threshold, scores, settings.false_reject, settings, from_largest)
     if settings.strict and not promise.is_kept:
+        found = f"{promise.num_good} good images"
+        if promise.num_parts < promise.num_good:
+            found += f" of {promise.num_parts} different parts"
+        certainty = "on average" if settings.confidence is None else f"at {percent(promise.confidence)} confidence"
         raise CalibrationError(
-            f"{promise.num_good} good images support a false reject rate of {percent(promise.rate)} at "
-            f"{percent(promise.confidence)} confidence, not {percent(promise.wanted_rate)}, which needs "
-            f"{promise.num_needed:,} images; add images or ask for a higher rate"
+            f"{found} support a false reject rate of {percent(promise.rate)} {certainty}, not "
+            f"{percent(promise.wanted_rate)}, which needs {promise.num_needed:,}; add images or ask for a higher rate"
         )
     review_promise = None
     review_threshold = None
     if settings.review_rate is not None:
-        review_promise = make_promise(num_good, settings.review_rate, settings.confidence)
+        review_promise = make_promise(num_good, settings.review_rate, settings.confidence, shares=from_largest)
         review_threshold = min(image_threshold, _over_which(scores, review_promise.num_over))
+        if curve is not None:  # what costs chose may lie lower than the wanted review rate would allow
+            review_promise = _promise_at(review_threshold, scores, settings.review_rate, settings, from_largest)
     pixel_threshold = _over_which(maxima, promise.num_over)
     return Calibration(
         graph_sha256=graph_sha256,
         method=method,
         good_scores=tuple(scores.tolist()),
+        good_shares=() if shares is None else tuple(of_parts.tolist()),
         good_map_maxima=tuple(maxima.tolist()),
         image_threshold=image_threshold,
         pixel_threshold=pixel_threshold,
@@ -107,6 +117,7 @@ def recalibrate(
         calibration.good_map_maxima,
         graph_sha256=calibration.graph_sha256,
         method=calibration.method,
+        shares=calibration.good_shares or None,
         settings=settings,
         mm_per_px=calibration.mm_per_px,
         rules=calibration.rules,
@@ -140,8 +151,8 @@ def check_graph(calibration: Calibration, graph_sha256: str) -> None:
 
 
 def _checked(what: str, values: ArrayLike) -> NDArray[np.float64]:
-    """The values sorted, at least two, all finite."""
-    array = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    """The values, at least two, all finite."""
+    array = np.asarray(values, dtype=np.float64).ravel()
     if len(array) < 2:
         raise CalibrationError(
             f"{len(array)} good {what}; a calibration needs at least 2 good images, and 20 or more to be of use"
@@ -149,6 +160,28 @@ def _checked(what: str, values: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         raise CalibrationError(f"{int((~np.isfinite(array)).sum())} of {len(array)} good {what} are not finite numbers")
     return array
+
+
+def shares_of_parts(parts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Of each image 1 divided by the number of images of the same part.
+
+    >>> shares_of_parts(np.array([7, 3, 7])).tolist()
+    [0.5, 1.0, 0.5]
+    """
+    _, places, counts = np.unique(parts, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[places])
+
+
+def _promise_at(
+    threshold: float,
+    scores: NDArray[np.float64],
+    wanted: float,
+    settings: CalibrationSettings,
+    from_largest: NDArray[np.float64],
+) -> Promise:
+    """The promise of a threshold that data chose among all."""
+    num_over, num_good = int((scores > threshold).sum()), len(scores)
+    return promise_of(num_good, num_over, wanted, settings.confidence, shares=from_largest, num_candidates=num_good + 1)
 
 
 def _over_which(values: NDArray[np.float64], num_over: int) -> float:

@@ -10,17 +10,18 @@ from blemish.schema import Costs
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """Wanted rates among good parts and the confidence of each promise.
+    """Wanted rates among good parts, and how they are meant.
 
-    `false_reject` limits the good parts that are rejected, `review_rate` (None: no review) those that are rejected or
-    put up for review. With `strict` a rate that the good images cannot support is an error; without it the threshold
-    is the largest good score and the promise says what that supports. With `costs` the threshold of least expected
+    `false_reject` is the share of good parts that may be rejected, `review_rate` (None: no review) the share that may
+    be rejected or put up for review: on average without `confidence`, as a limit that holds with `confidence` where
+    that is given. With `strict` a rate that the good images cannot support is an error; without it the promise says
+    what they support. With `costs` the threshold of least expected
     cost is taken instead; without defective scores, defects are assumed to score `assumed_shift` deviations of the
     good scores higher than good parts.
     """
 
     false_reject: float = 0.05
-    confidence: float = 0.95
+    confidence: float | None = None
     review_rate: float | None = None
     strict: bool = False
     costs: Costs | None = None
@@ -29,7 +30,7 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         if not 0 < self.false_reject < 1:
             raise SettingsError(f"false_reject is a share between 0 and 1, for example 0.01, not {self.false_reject:g}")
-        if not 0.5 < self.confidence < 1:
+        if self.confidence is not None and not 0.5 < self.confidence < 1:
             raise SettingsError(
                 f"confidence is a share over 0.5 and under 1, for example 0.95, not {self.confidence:g}"
             )

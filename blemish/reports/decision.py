@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from blemish.metrics.intervals import beta_cdf, beta_quantile, clopper_pearson
+from blemish.decisions.promise import chance_of_rejects, make_promise, parts_over_of, supported_rate
+from blemish.metrics.intervals import clopper_pearson
 from blemish.reports import words
 from blemish.reports.charts import axis_of, band_path, histogram, line_path
-from blemish.schema import DEFECTIVE, GOOD, Calibration, CostCurve, Decision, Evaluation, ImageResult, Promise
+from blemish.schema import DEFECTIVE, GOOD, Calibration, CostCurve, Decision, Evaluation, ImageResult
 
 SIGNIFICANCE = 0.05
 """A promise counts as broken when what was seen would come less often than this if it were kept."""
@@ -27,8 +28,8 @@ _EXACT_LIMITS = 30
 class PromiseCheck:
     """A promise beside the good test images: `num_over` of `num_good` scored over the threshold.
 
-    `chance` is that of so many or more if the promised rate were the true one. "broken" when it is under 5 %;
-    "confirmed" when the images alone support the promised rate; else they are too few to tell: "open".
+    `chance` is that of so many or more if the promise held. "broken" when it is under 5 %; "confirmed" when the test
+    images alone support the promised limit; else they are too few to tell: "open".
     """
 
     rate: float
@@ -40,33 +41,24 @@ class PromiseCheck:
     outcome: Literal["confirmed", "open", "broken"]
 
 
-def promised_rate(promise: Promise) -> float:
-    """The rate that is promised: the wanted one where it is supported, else the one that is."""
-    return promise.wanted_rate if promise.is_kept else promise.rate
-
-
 def check_promise(calibration: Calibration, results: Sequence[ImageResult]) -> PromiseCheck | None:
     """The calibration's promise put to the test on the good images among `results`; None without any."""
     scores = [result.score for result in results if result.label == GOOD]
     if not scores:
         return None
     num_good, num_over = len(scores), sum(score > calibration.image_threshold for score in scores)
-    rate, confidence = promised_rate(calibration.promise), calibration.promise.confidence
-    chance = 1.0 if num_over == 0 else beta_cdf(rate, num_over, num_good - num_over + 1)
+    promise = calibration.promise
+    chance = chance_of_rejects(num_over, num_good, promise)
     outcome: Literal["confirmed", "open", "broken"] = "open"
     if chance < SIGNIFICANCE:
         outcome = "broken"
-    elif upper_rate(num_over, num_good, confidence) <= rate:
+    elif supported_rate(num_good, num_over, promise.confidence) <= promise.limit:
         outcome = "confirmed"
+    rate, confidence = promise.limit, promise.confidence
     # The small factor keeps a quotient that is a whole number from being pushed up by rounding.
     exact = math.log1p(-confidence) / math.log1p(-rate) if 0.0 < rate < 1.0 else 0.0
     needed = max(1, math.ceil(exact * (1 - 1e-9)))
-    return PromiseCheck(rate, confidence, num_good, num_over, chance, needed, outcome)
-
-
-def upper_rate(num_over: int, num_good: int, confidence: float) -> float:
-    """The one-sided exact upper limit of a rate (Clopper and Pearson)."""
-    return 1.0 if num_over >= num_good else beta_quantile(confidence, num_over + 1, num_good - num_over)
+    return PromiseCheck(promise.rate, confidence, num_good, num_over, chance, needed, outcome)
 
 
 def threshold_of(evaluation: Evaluation, calibration: Calibration | None) -> float | None:
@@ -86,11 +78,11 @@ def check_words(check: PromiseCheck) -> str:
     over = "none" if check.num_over == 0 else f"{check.num_over:,}"
     found = f"Here {over} of {words.plural(check.num_good, 'good test image')} scored over the threshold."
     if check.outcome == "confirmed":
-        return f"{found} These images alone support the promised {words.promised(check.rate)}."
+        return f"{found} These images alone support the promise."
     if check.outcome == "broken":
         return (
-            f"{found} If the promised {words.promised(check.rate)} were true, so many would be seen with a chance of "
-            f"only {words.rate(check.chance)}: the test images are not like the good images that the promise rests on. "
+            f"{found} If the promised {words.promised(check.rate)} held, so many would be seen with a chance of only "
+            f"{words.rate(check.chance)}: the test images are not like the good images that the promise rests on. "
             "Look at the false rejects below, and calibrate with good images from the same source as these."
         )
     return (
@@ -160,19 +152,16 @@ def _regions_words(metrics: Mapping[str, Any]) -> str:
 
 def _offers(calibration: Calibration, good: Sequence[float], defective: Sequence[float]) -> list[dict[str, Any]]:
     """What other promises would come to: thresholds from the calibration's good scores, rates from the test images."""
-    basis, confidence = sorted(calibration.good_scores, reverse=True), calibration.promise.confidence
-    total = len(basis)
+    basis, shares = calibration.good_scores[::-1], calibration.good_shares[::-1] or None
+    confidence = None if calibration.promise.reading == "average" else calibration.promise.confidence
     thresholds = {}
     for wanted in OFFERED_RATES:
-        # The lowest threshold that still supports the wanted rate: `count` scores lie over it.
-        count = -1
-        while count + 1 < total and beta_cdf(wanted, count + 2, total - count - 1) >= confidence:
-            count += 1
-        if count >= 0:
-            thresholds[basis[count]] = words.promised(wanted)
+        promise = make_promise(len(basis), wanted, confidence, shares=shares)
+        if promise.is_kept:
+            thresholds[basis[promise.num_over]] = words.promised(promise.rate)
     thresholds.pop(calibration.image_threshold, None)
     offers = [(rate, threshold, False) for threshold, rate in thresholds.items()]
-    offers.append((words.promised(promised_rate(calibration.promise)), calibration.image_threshold, True))
+    offers.append((words.promised(calibration.promise.rate), calibration.image_threshold, True))
     offers.sort(key=lambda offer: -offer[1])
     return [
         {
@@ -228,7 +217,7 @@ def page_facts(results: Sequence[ImageResult], threshold: float, calibration: Ca
     """What the page needs to compute rates at any threshold by itself: scores by class, and limits for every count.
 
     `limits_good[k]` is the interval of k rejects among all good images, `limits_defective[k]` that of k escapes;
-    `supported[k]` the rate that the calibration supports with k of its good scores over the threshold.
+    `supported[k]` the average rate and the limit that the calibration supports with k good scores over the threshold.
     """
     good = sorted(result.score for result in results if result.label == GOOD)
     defective = sorted(result.score for result in results if result.label == DEFECTIVE)
@@ -243,7 +232,15 @@ def page_facts(results: Sequence[ImageResult], threshold: float, calibration: Ca
         confidence, total = calibration.promise.confidence, len(calibration.good_scores)
         facts["calibration"] = _rounded(calibration.good_scores)
         facts["confidence"] = confidence
-        facts["supported"] = _each_count(total, lambda count: (upper_rate(count, total, confidence),))
+        over = parts_over_of(total, calibration.good_shares[::-1] or None)
+        num_parts = round(float(over[-1]))
+        facts["supported"] = _each_count(
+            total,
+            lambda count: (
+                min(1.0, (over[count] + 1) / (num_parts + 1)),
+                supported_rate(num_parts, float(over[count]), confidence),
+            ),
+        )
         facts["review"] = None if calibration.review_threshold is None else _rounded([calibration.review_threshold])[0]
         if calibration.cost_curve is not None:
             costs = calibration.cost_curve.costs

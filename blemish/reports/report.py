@@ -246,7 +246,8 @@ def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dic
             ("Review threshold", calibration.review_threshold),
             ("Pixel threshold", calibration.pixel_threshold),
             ("Wanted false reject rate", words.promised(promise.wanted_rate)),
-            ("Promised", f"{words.promised(promise.rate)} with {words.promised(promise.confidence)} confidence"),
+            ("Rejected on average", f"at most {words.promised(promise.average_rate)}"),
+            ("Limit", f"{words.promised(promise.limit)} with {words.promised(promise.confidence)} confidence"),
             ("Scale", f"{calibration.mm_per_px:g} mm per pixel" if calibration.mm_per_px else None),
             ("Set", " ".join(part for part in (calibration.created, calibration.by, calibration.reason) if part)),
         ]

@@ -150,38 +150,51 @@ class RegionSettings:
 
 @dataclass(frozen=True)
 class Promise:
-    """At most `rate` of good parts lie over a threshold, with `confidence`; `wanted_rate` is what was asked for.
+    """How many good parts lie over a threshold: on average at most `average_rate`; at most `limit` with `confidence`.
 
-    `num_over` of the `num_good` good scores lie over the threshold; `num_needed` good images are the fewest that can
-    support the wanted rate. `num_candidates` counts the thresholds among which data chose (1: none were compared).
+    `wanted_rate` is what was asked for, `reading` which of the two was to meet it. `num_over` of the `num_good` good
+    images lie over the threshold. Images that show nearly the same part count as one part together: there are
+    `num_parts`, and `parts_over` of them lie over the threshold, where an image counts as its share of its part.
+    `num_needed` parts are the fewest that can support the wanted rate. `num_candidates` counts the thresholds among
+    which data chose (1: none were compared); of a chosen threshold the average is an estimate and not a bound.
     """
 
     wanted_rate: float
-    rate: float
+    limit: float
     confidence: float
     num_good: int
     num_over: int
+    num_parts: int
+    parts_over: float
     num_needed: int
+    reading: Literal["average", "limit"] = "average"
     num_candidates: int = 1
 
     def __post_init__(self) -> None:
         check_number("wanted_rate", self.wanted_rate, 0, 1, is_open=True)
-        check_number("rate", self.rate, 0, 1)
+        check_number("limit", self.limit, 0, 1)
         check_number("confidence", self.confidence, 0, 1, is_open=True)
         check_count("num_good", self.num_good, 1)
         check_count("num_over", self.num_over, 0, self.num_good)
+        check_count("num_parts", self.num_parts, 1, self.num_good)
+        check_number("parts_over", self.parts_over, 0, self.num_parts)
         check_count("num_needed", self.num_needed, 1)
         check_count("num_candidates", self.num_candidates, 1)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the wanted rate is supported by the good images."""
-        return self.rate <= self.wanted_rate
+    def average_rate(self) -> float:
+        """The mean share of good parts over the threshold, over all draws of as many good parts, is at most this."""
+        return (self.parts_over + 1) / (self.num_parts + 1)
 
     @property
-    def expected_rate(self) -> float:
-        """The mean share of good parts over the threshold, taken over all draws of as many good images."""
-        return (self.num_over + 1) / (self.num_good + 1)
+    def rate(self) -> float:
+        """The rate that is promised: the average, or the limit where that was to meet the wanted rate."""
+        return self.average_rate if self.reading == "average" else self.limit
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there are enough good parts for the wanted rate."""
+        return self.num_parts >= self.num_needed
 
 
 MAX_COST = 1e15
@@ -265,9 +278,11 @@ class Calibration:
 
     An image is rejected when its score is over `image_threshold` and put up for review when it is over
     `review_threshold` only. `good_scores` and `good_map_maxima` (largest map value of each good image) are sorted and
-    come from images that the scoring model did not see. `mm_per_px` is the scale of the inspected image.
-    `display_spread` is the raw distance below the threshold that takes the display score from 50 to 25. `created`
-    (ISO 8601), `by` and `reason` say when, by whom and why it was made; a history is a tuple of these, oldest first.
+    come from images that the scoring model did not see. Where several images show nearly the same part, `good_shares`
+    holds for each good score 1 divided by their number; it is empty where each image is a part. `mm_per_px` is the
+    scale of the inspected image. `display_spread` is the raw distance below the threshold that takes the display score
+    from 50 to 25. `created` (ISO 8601), `by` and `reason` say when, by whom and why it was made; a history is a tuple
+    of these, oldest first.
     """
 
     graph_sha256: str
@@ -286,6 +301,7 @@ class Calibration:
     zone: Zone | None = None
     cost_curve: CostCurve | None = None
     conditions: tuple[Condition, ...] = ()
+    good_shares: tuple[float, ...] = ()
     created: str = ""
     by: str = ""
     reason: str = ""
@@ -300,6 +316,13 @@ class Calibration:
                 f"{len(self.good_scores)} good scores but {len(self.good_map_maxima)} map maxima; "
                 "there must be one of each per image"
             )
+        if self.good_shares and len(self.good_shares) != len(self.good_scores):
+            raise CalibrationError(
+                f"{len(self.good_scores)} good scores but {len(self.good_shares)} good shares; "
+                "there must be one of each per image, or no shares"
+            )
+        if self.good_shares and not all(0 < share <= 1 for share in check_numbers("good_shares", self.good_shares)):
+            raise CalibrationError("good_shares must be over 0 and at most 1")
         check_number("image_threshold", self.image_threshold)
         check_number("pixel_threshold", self.pixel_threshold)
         check_number("display_spread", self.display_spread, 0, is_open=True)

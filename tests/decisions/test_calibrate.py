@@ -8,8 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from blemish.decisions.explain import explain, score_reason
+from blemish.decisions.judge import judge
 from blemish.decisions.rule_text import parse_rules
-from blemish.decisions.thresholds import calibrate, check_graph, recalibrate, suspects
+from blemish.decisions.thresholds import calibrate, check_graph, recalibrate, shares_of_parts, suspects
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.errors import CalibrationError, SettingsError
 from blemish.schema import Calibration, Condition, Costs, Zone, ZoneMask
@@ -29,9 +30,15 @@ def calibration_of(num_good: int = 400, **options: object) -> Calibration:
 def test_both_thresholds_leave_the_same_number_of_good_images_over_them() -> None:
     calibration = calibration_of(settings=CalibrationSettings(false_reject=0.05))
     assert calibration.promise.is_kept
+    assert calibration.promise.num_over == 19
+    assert (calibration.image_threshold < SCORES).sum() == 19
+    assert (calibration.pixel_threshold < MAXIMA).sum() == 19
+
+
+def test_a_confidence_asks_for_the_stricter_reading() -> None:
+    calibration = calibration_of(settings=CalibrationSettings(false_reject=0.05, confidence=0.95))
     assert calibration.promise.num_over == 12
     assert (calibration.image_threshold < SCORES).sum() == 12
-    assert (calibration.pixel_threshold < MAXIMA).sum() == 12
 
 
 def test_the_order_of_the_images_makes_no_difference() -> None:
@@ -41,13 +48,43 @@ def test_the_order_of_the_images_makes_no_difference() -> None:
 
 
 @pytest.mark.parametrize("num_good", [2, 5, 10, 209])
-def test_too_few_images_give_the_largest_score_and_say_what_that_supports(num_good: int) -> None:
-    calibration = calibration_of(num_good, settings=CalibrationSettings(false_reject=0.005))
+def test_too_few_images_for_a_limit_give_the_largest_score_and_say_what_that_supports(num_good: int) -> None:
+    calibration = calibration_of(num_good, settings=CalibrationSettings(false_reject=0.005, confidence=0.95))
     assert calibration.image_threshold == SCORES[:num_good].max()
     assert calibration.pixel_threshold == MAXIMA[:num_good].max()
     assert not calibration.promise.is_kept
     [promise, *_] = explain(calibration)
-    assert f"{num_good} good images support no less; 0.5 % needs 598." in promise
+    assert f"{num_good} good images, 0 of them over the threshold. 0.5 % needs 598." in promise
+
+
+def test_one_odd_image_of_many_never_sets_the_threshold() -> None:
+    odd = np.append(SCORES[:49], 100.0)
+    calibration = calibrate(odd, odd, graph_sha256="a" * 64, method="cross")
+    assert calibration.image_threshold < SCORES[:49].max()
+
+
+def test_images_of_one_part_count_as_one_in_threshold_and_p_value() -> None:
+    scores = np.repeat(np.arange(25.0), 2)
+    one_by_one = calibrate(scores, scores, graph_sha256="a" * 64, method="cross")
+    together = calibrate(
+        scores, scores, graph_sha256="a" * 64, method="cross", shares=shares_of_parts(np.repeat(np.arange(25), 2))
+    )
+    assert (one_by_one.promise.num_parts, together.promise.num_parts) == (50, 25)
+    assert together.promise.average_rate == pytest.approx(2 / 26)
+    assert judge(24.5, together).p_value == pytest.approx(1 / 26)
+    assert recalibrate(together, CalibrationSettings()) == together
+
+
+def test_with_costs_the_review_promise_is_that_of_the_threshold_in_force() -> None:
+    """Dear escapes lower both thresholds; what then lies over them is what is said."""
+    costs = Costs(escape=1000, reject=1, defect_rate=0.2)
+    calibration = calibration_of(settings=CalibrationSettings(costs=costs, review_rate=0.06, assumed_shift=0.5))
+    assert calibration.review_promise is not None
+    assert calibration.review_threshold == calibration.image_threshold
+    over = int((calibration.review_threshold < SCORES).sum())
+    assert over > 100
+    assert calibration.review_promise.num_over == over
+    assert any(f"{over} of them over the threshold" in sentence for sentence in explain(calibration)[2:])
 
 
 def test_strict_makes_it_an_error() -> None:
@@ -55,7 +92,9 @@ def test_strict_makes_it_an_error() -> None:
         CalibrationError,
         match=r"209 good images support a false reject rate of 1\.42 % at 95 % confidence, not 1 %, which needs 299",
     ):
-        calibration_of(209, settings=CalibrationSettings(false_reject=0.01, strict=True))
+        calibration_of(209, settings=CalibrationSettings(false_reject=0.01, confidence=0.95, strict=True))
+    with pytest.raises(CalibrationError, match=r"50 good images support .* of 3\.92 % on average, not 1 %, .* 199"):
+        calibration_of(50, settings=CalibrationSettings(false_reject=0.01, strict=True))
 
 
 @pytest.mark.parametrize("num_good", [0, 1])

@@ -22,7 +22,7 @@ def calibration_of(scores: object, **settings: object) -> Calibration:
     return calibrate(scores, scores, graph_sha256="a", method="split", settings=CalibrationSettings(**settings))
 
 
-TWENTY = calibration_of(np.arange(20.0))
+TWENTY = calibration_of(np.arange(20.0), confidence=0.95)
 
 
 def test_a_score_at_the_threshold_is_not_over_it() -> None:
@@ -88,7 +88,7 @@ def test_display_scores_keep_the_order_and_their_range(good: list[float], first:
 
 
 def test_display_scores_of_the_usual_places() -> None:
-    calibration = dataclasses.replace(calibration_of(np.linspace(0, 10, 101), false_reject=0.01))
+    calibration = dataclasses.replace(calibration_of(np.linspace(0, 10, 101), false_reject=0.01, confidence=0.95))
     assert display_score(5, calibration) == 25
     assert display_score(0, calibration) == 0
     assert display_score(15, calibration) == pytest.approx(50 + 50 / 3)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from blemish.decisions.promise import make_promise
 from blemish.metrics.intervals import clopper_pearson
+from blemish.reports import words
 from blemish.reports.decision import check_promise, check_words, decision_section, page_facts
 from blemish.schema import GOOD, ImageResult
 
@@ -24,7 +25,9 @@ def results_of(*good_scores: float) -> list[ImageResult]:
 def test_rejects_that_the_promise_does_not_allow_break_it(calibration):
     check = check_promise(calibration, results_of(*[9.0] * 3, *[1.0] * 17))
     assert check.outcome == "broken"
-    assert check.chance == pytest.approx(stats.binom.sf(2, 20, check.rate))
+    promise = calibration.promise
+    shares = stats.betabinom(20, promise.num_over + 1, promise.num_good - promise.num_over)
+    assert check.chance == pytest.approx(shares.sf(2))
     assert "not like the good images" in check_words(check)
 
 
@@ -71,8 +74,9 @@ def test_other_promises_are_those_the_calibration_would_make(evaluation, calibra
     facts = {"good_scores": scores, "good_map_maxima": scores, "promise": make_promise(500, 0.005, 0.95)}
     calibration = calibration_of(**facts, image_threshold=scores[-1])
     offers = decision_section(evaluation, calibration, scores[-1])["offers"]
-    for wanted, text in ((0.01, "1"), (0.02, "2"), (0.05, "5"), (0.1, "10")):
+    for wanted in (0.01, 0.02, 0.05, 0.1):
         promise = make_promise(500, wanted, 0.95)
+        text = words.promised(promise.rate).split("\u00a0")[0]
         [offer] = [offer for offer in offers if offer["rate"].split("\u00a0")[0] == text]
         assert sum(score > offer["threshold"] for score in scores) == promise.num_over
     assert [offer["is_used"] for offer in offers].count(True) == 1

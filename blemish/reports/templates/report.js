@@ -63,7 +63,8 @@
       if (numGood && numDefective) put("live-balanced", rate(((numGood - at.rejectedGood - reviewGood) / numGood + 1 - at.escape) / 2));
       if (facts.supported) {
         const over = numOver(facts.calibration, threshold);
-        put("live-promise", `The ${images(facts.calibration.length, "good")} of the calibration support at most ${Number((100 * facts.supported[over][0]).toPrecision(3))}\u00a0% rejected good parts here, with ${Number((100 * facts.confidence).toPrecision(3))}\u00a0% confidence`);
+        const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
+        put("live-promise", `By the ${images(facts.calibration.length, "good")} of the calibration, on average at most ${percent(facts.supported[over][0])} of good parts are rejected here; with ${percent(facts.confidence)} confidence at most ${percent(facts.supported[over][1])}`);
       }
       cell("good", "accept", numGood - at.rejectedGood - reviewGood, numGood);
       cell("good", "review", reviewGood, numGood);
