@@ -128,9 +128,11 @@ def train(
     tile: int | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
-    calibration: Literal["cross", "split"] | None = None,
+    calibration: Literal["cross", "split", "blocks"] | None = None,
+    group_by: str | None = None,
+    trusted: Sequence[str] = (),
     false_reject: float = 0.05,
-    confidence: float = 0.95,
+    confidence: float | None = None,
     review_rate: float | None = None,
     product: ProductFacts | None = None,
     with_defects: bool = False,
@@ -145,11 +147,13 @@ def train(
     A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
     `size` is the shorter side of the input in pixels (256), or (height, width). With `tile` large images are cut into
     overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
-    wanted share of good parts that are rejected, promised with `confidence` where there are enough good images; with
-    `review_rate`, the share of good parts rejected or put up for review. With `with_defects` a detector that can
-    (`classifier`) learns from half of the labelled defects too. `product` holds the zone, rules and scale of the
-    images. `run` says where and how learned weights are trained, `threads` how many are used at most (0: one for each
-    core). `cancel` is asked between steps: once it returns True, `Cancelled` is raised.
+    wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where that is
+    given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out
+    together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name. `trusted`
+    names good images that look odd and are good. With `with_defects` a detector that can (`classifier`) learns from
+    half of the labelled defects too. `product` holds the zone, rules and scale of the images. `run` says where and how
+    learned weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked between
+    steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.pipeline import usable_cores
@@ -167,6 +171,8 @@ def train(
         settings=settings or {},
         seed=seed,
         calibration=calibration,
+        group_by=group_by,
+        trusted=tuple(trusted),
         wishes=CalibrationSettings(false_reject=false_reject, confidence=confidence, review_rate=review_rate),
         product=product or ProductFacts(),
         with_defects=with_defects,

@@ -22,7 +22,7 @@ def calibrate(
         Path | None, typer.Option("-o", "--output", help="Bundle to write; by default the bundle itself.")
     ] = None,
     false_reject: FalseReject = 0.05,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     review_rate: Annotated[
         float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
     ] = None,

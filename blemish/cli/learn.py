@@ -45,13 +45,25 @@ def train(
     settings: SettingTexts = None,
     seed: Seed = 0,
     calibration: Annotated[
-        Literal["cross", "split"] | None,
+        Literal["cross", "split", "blocks"] | None,
         typer.Option(
-            help="cross: every good image is used, the promise is approximate; split: a part is kept out, it is exact."
+            help="cross: every good image is used, the promise is approximate; split: a part is kept out, it is exact; "
+            "blocks: cross with blocks of neighbors in the order of names."
         ),
     ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of one part: a pattern that finds the part's id in the file name, or 'folder'. Left out, "
+            "near copies are found by themselves."
+        ),
+    ] = None,
+    trusted: Annotated[
+        list[str] | None,
+        typer.Option("--trust", help="A good image that looks odd and is good; may be given many times."),
+    ] = None,
     false_reject: FalseReject = 0.05,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     review_rate: Annotated[
         float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
     ] = None,
@@ -101,6 +113,8 @@ def train(
             settings=parse_settings(settings),
             seed=seed,
             calibration=calibration,
+            group_by=group_by,
+            trusted=tuple(trusted or ()),
             wishes=CalibrationSettings(false_reject, confidence, review_rate),
             product=product_facts(zone, rules, mm_per_px),
             with_defects=with_defects,

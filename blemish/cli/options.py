@@ -39,8 +39,14 @@ SettingTexts = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the detector, key=value; may be given many times.")
 ]
 Seed = Annotated[int, typer.Option(help="Same data, settings and seed give the same graph.")]
-FalseReject = Annotated[float, typer.Option(help="Wanted share of good parts that are rejected.")]
-Confidence = Annotated[float, typer.Option(help="Confidence of the promise about that share.")]
+FalseReject = Annotated[float, typer.Option(help="Wanted share of good parts that are rejected, on average.")]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        help="Make the share a limit that holds with this confidence, for example 0.95. Left out, it is the average.",
+        show_default=False,
+    ),
+]
 EngineName = Annotated[
     str,
     typer.Option(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.datasets.groups import Groups
 from blemish.errors import SettingsError
 
 Indices = NDArray[np.intp]
 
 NUM_FOLDS = 5
 CALIBRATION_SHARE = 0.25
-"""Into how many folds good images are divided, and the share kept out where they are not."""
+"""Into how many folds good images are divided where each is a fit, and the share kept out where none is."""
 SHORTEST_BLOCK = 20
 MOST_BLOCKS = 4
 """Images in a block of a fold at least, and blocks in a fold at most."""
@@ -39,17 +40,29 @@ def block_folds(num_images: int, num_folds: int) -> tuple[Indices, ...]:
     return tuple(np.concatenate(blocks[fold::num_folds]) for fold in range(num_folds))
 
 
-def holdout_split(num_images: int, share: float, seed: int) -> tuple[Indices, Indices]:
+def holdout_split(groups: Groups, share: float, seed: int) -> tuple[Indices, Indices]:
     """Positions for fitting and for calibration, both sorted; calibration gets about `share`, at least one image.
 
-    The calibration part is one block of neighbors (see `block_folds`), going on at the start where it meets the
-    end; the seed chooses where it begins.
+    Whole groups are kept out, drawn by the seed from all over the order of names: one block of neighbors could miss
+    whole kinds of good parts, or hold nothing else.
     """
     if not 0 < share < 1:
         raise SettingsError(f"the calibration share is {share:g}; give a value between 0 and 1")
+    num_images = len(groups.numbers)
     if num_images < 2:
         raise SettingsError(f"{num_images} image cannot be divided into a fit and a calibration part; give at least 2")
-    num_calibration = min(max(round(num_images * share), 1), num_images - 1)
-    start = int(np.random.default_rng(seed).integers(num_images))
-    calibration = np.sort((start + np.arange(num_calibration, dtype=np.intp)) % num_images)
-    return np.setdiff1d(np.arange(num_images, dtype=np.intp), calibration), calibration
+    if groups.count < 2:
+        raise SettingsError("all images are of one group: they cannot be divided into a fit and a calibration part")
+    wanted = min(max(round(num_images * share), 1), num_images - 1)
+    sizes = np.bincount(groups.numbers)
+    held = np.zeros(groups.count, np.bool_)
+    total = 0
+    for group in np.random.default_rng(seed).permutation(groups.count):
+        # A group is taken where that brings the number nearer to the wanted one, and always the first.
+        if (total == 0 or abs(total + sizes[group] - wanted) < abs(total - wanted)) and total + sizes[
+            group
+        ] < num_images:
+            held[group] = True
+            total += int(sizes[group])
+    is_held = held[groups.numbers]
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)

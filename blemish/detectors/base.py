@@ -39,8 +39,9 @@ class DetectorInfo:
     `is_positional` says that it cannot do without the place in the image: it cannot learn from tiles.
     `learns_from_defects` says that it uses `FitRequest.defects`; none are given to the others.
     `is_order_free` says that the order of the fit images makes no difference; `calibration` is the form used where
-    none is asked for ("cross" where fitting several times is cheap). `presets` are tried choices by name; `on_tiles`
-    are the settings that differ where it learns from tiles, which may lie anywhere in an image.
+    none is asked for ("cross" where fitting several times is cheap), `most_folds` into how many folds it divides the
+    images at most. `presets` are tried choices by name; `on_tiles` are the settings that differ where it learns from
+    tiles, which may lie anywhere in an image.
     """
 
     name: str
@@ -55,6 +56,7 @@ class DetectorInfo:
     min_images: int = 2
     is_order_free: bool = True
     calibration: str = "cross"
+    most_folds: int = 5
     presets: Mapping[str, Preset] = field(default_factory=dict)
     on_tiles: Mapping[str, Any] = field(default_factory=dict)
 

@@ -42,6 +42,7 @@ INFO = DetectorInfo(
     summary="one Gaussian of patch embeddings for each position; for parts that lie the same way each time",
     paper="Defard et al., PaDiM: a Patch Distribution Modeling Framework, ICPR 2020",
     settings=Settings,
+    most_folds=20,
     is_positional=True,
     min_images=4,
 )

@@ -74,6 +74,7 @@ INFO = DetectorInfo(
     summary="memory banks of patch embeddings, exact nearest neighbor",
     paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022",
     settings=Settings,
+    most_folds=50,
     presets={
         "fast": Preset("a small bank and a small input, for short cycles", 224, {"bank_size": 1000}),
         "balanced": Preset("what is used without a preset"),

@@ -31,6 +31,7 @@ INFO = DetectorInfo(
     summary="mean and deviation of the pixels at each spot; the baseline, and the pattern for a new detector",
     paper="",
     settings=Settings,
+    most_folds=20,
     needs_backbone=False,
     is_positional=True,
 )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blemish.datasets.groups import group_folds, no_groups
 from blemish.datasets.sequence import ResizedImages, read_image_sizes
-from blemish.datasets.split import NUM_FOLDS, block_folds
 from blemish.decisions.thresholds import suspects
 from blemish.detectors.base import FitRequest
 from blemish.errors import DataError, SettingsError
@@ -54,7 +54,7 @@ def rank_good_images(
         settings=module.INFO.settings(),
         backbone=find_backbone(backbone) if module.INFO.needs_backbone else None,
         seed=seed,
-        folds=block_folds(len(images), min(NUM_FOLDS, len(images))),
+        folds=group_folds(no_groups(len(images)), module.INFO.most_folds),
         progress=progress,
     )
     fit = module.fit(request)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets.sequence import ImageFiles
-from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.detectors.base import Detector, FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.inspection.predict import TileGrid
@@ -98,12 +97,14 @@ def fit_on_tiles(
     images: ImageFiles,
     *,
     tiling: Tiling,
-    method: Literal["cross", "split"],
+    folds: Sequence[NDArray[np.intp]] | None,
+    held: NDArray[np.intp],
     zone: Zone | None,
 ) -> tuple[Fit, GoodScores, NDArray[np.intp]]:
     """The fit on tiles, scores of whole good images by models that saw none of their tiles, and the places of these.
 
-    `images` are those that the tiles were cut from; `request` is to fit on all tiles.
+    `images` are those that the tiles were cut from; `request` is to fit on all tiles. Without `folds` the images
+    `held` are kept out of the fit.
     """
     everything = np.arange(len(images))
 
@@ -122,8 +123,8 @@ def fit_on_tiles(
             made.graph, part, made.reduction, tiling=tiling, zone=zone, progress=report, threads=request.threads
         )
 
-    if method == "split":
-        kept, held = holdout_split(len(images), CALIBRATION_SHARE, request.seed)
+    if folds is None:
+        kept = np.setdiff1d(everything, held)
         if len(held) < 2:
             raise DataError(
                 f"{len(images)} good images are too few to keep a part for calibration: "
@@ -133,7 +134,6 @@ def fit_on_tiles(
         return made, score(made, held, request.report), held
     made = fit(everything, request)
     parts: list[GoodScores] = []
-    folds = block_folds(len(images), min(NUM_FOLDS, len(images)))
     for number, fold in enumerate(folds, start=1):
         other = fit(np.setdiff1d(everything, fold), dataclasses.replace(request, progress=silent))
         request.report("fitting without some images", number, len(folds))

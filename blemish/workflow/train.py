@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
+from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
@@ -55,6 +56,7 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
+from blemish.workflow.parts import MOST_IMAGES, Parts, check_trusted, find_parts
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
 
@@ -88,7 +90,9 @@ class TrainRequest:
     images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
     `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. A `preset` of the detector
     stands for its settings and, without tiles, for its size, but never enlarges images beyond 256 pixels; `size` and
-    `settings` go before it. `calibration` None is what suits the detector and the number of images. With
+    `settings` go before it. `calibration` None is what suits the detector and the number of images; "blocks" is "cross"
+    with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
+    look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
     `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
     these out. `run`, `threads`, `progress` and `cancel` are those of `FitRequest`.
 
@@ -104,7 +108,9 @@ class TrainRequest:
     tile: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    calibration: Literal["cross", "split"] | None = None
+    calibration: Literal["cross", "split", "blocks"] | None = None
+    group_by: str | None = None
+    trusted: tuple[str, ...] = ()
     wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
     product: ProductFacts = field(default_factory=ProductFacts)
     with_defects: bool = False
@@ -121,8 +127,8 @@ class TrainRequest:
             raise SettingsError(f"seed is {self.seed}: give 0 or more")
         if self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: give 1 or more")
-        if self.calibration not in (None, "cross", "split"):
-            raise SettingsError(f"calibration {self.calibration!r} is not known: use cross or split")
+        if self.calibration not in (None, "cross", "split", "blocks"):
+            raise SettingsError(f"calibration {self.calibration!r} is not known: use cross, split or blocks")
         if isinstance(self.size, tuple) and (min(self.size) < 32 or any(side % 32 for side in self.size)):
             height, width = self.size
             raise SettingsError(f"size {height}x{width}: both sides must be multiples of 32, for example 256x640")
@@ -174,6 +180,7 @@ def train(request: TrainRequest) -> Bundle:
     network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
     good = good_images(request.data, skip_unreadable=request.skip_unreadable, progress=report)
     _check_count(good, module)
+    check_trusted(request.trusted, good.names)
     start = time.perf_counter()
     defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
 
@@ -193,9 +200,11 @@ def train(request: TrainRequest) -> Bundle:
     try:
         if request.tile is None:
             images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
-            made = _fit(request, ask(images, read_defects(defects, images.hw)), images)
+            parts = _parts(request, good, images, report)
+            made = _fit(request, ask(images, read_defects(defects, images.hw)), images, parts.groups)
         else:
-            made = _fit_tiles(request, ask, good, report)
+            parts = _parts(request, good, ImageFiles(good.sources), report)
+            made = _fit_tiles(request, ask, good, parts.groups, report)
     except ImageError as error:
         raise _explain_unreadable(good.sources, report) from error
     seconds = time.perf_counter() - start
@@ -205,11 +214,13 @@ def train(request: TrainRequest) -> Bundle:
         made.pictures,
         graph_sha256=hashlib.sha256(fit.graph).hexdigest(),
         method=made.method,
+        shares=parts.groups.shares()[made.held],
         settings=request.wishes,
         product=request.product,
     )
     report("calibrating", 1, 1)
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
+    far = [name for name in far if name not in request.trusted]
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
         format_version=1 if made.tiling is None else 2,
@@ -242,7 +253,10 @@ def train(request: TrainRequest) -> Bundle:
             "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
-            "notes": [*good.notes, *fit.facts.get("notes", [])],
+            "trusted": list(request.trusted),
+            "num_parts": parts.groups.count,
+            "rejects_in_new_batches": parts.rejects_in_new_batches,
+            "notes": [*good.notes, *fit.facts.get("notes", []), *parts.notes],
         },
         versions=_versions(),
         tiling=made.tiling,
@@ -292,8 +306,7 @@ def _check_count(good: GoodImages, module: Detector) -> None:
     if len(good.sources) < needed:
         raise DataError(
             f"{good.name}: {len(good.sources)} good images, {module.INFO.name} needs at least {needed} "
-            "(20 for a useful threshold, 59 to promise at most 5 % false rejects at 95 % confidence)"
-            + "".join(f"; {note}" for note in good.notes)
+            "(20 for a useful threshold, 39 for 5 % false rejects)" + "".join(f"; {note}" for note in good.notes)
         )
 
 
@@ -306,10 +319,19 @@ def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset
     return choose_input_hw(sizes, size)
 
 
+def _parts(request: TrainRequest, good: GoodImages, images: Sequence[Image], report: Progress) -> Parts:
+    """Which images show one part: as named, or found, or each by itself where blocks are asked for."""
+    if request.group_by is not None:
+        return Parts(named_groups(good.names, request.group_by))
+    if request.calibration == "blocks" or len(images) > MOST_IMAGES:
+        return Parts(no_groups(len(images)))
+    return find_parts(images, request.wishes.false_reject, threads=request.threads, progress=report)
+
+
 def _method(request: TrainRequest, images: ResizedImages | None = None) -> Literal["cross", "split"]:
     """How to calibrate: as asked, else as the detector says; of very many images a part is enough."""
     if request.calibration is not None:
-        return request.calibration
+        return "split" if request.calibration == "split" else "cross"
     is_large = images is not None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS
     return "cross" if request.info.calibration == "cross" and not is_large else "split"
 
@@ -337,14 +359,21 @@ class _Made:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _fit(request: TrainRequest, fit_request: FitRequest[Any], images: ResizedImages) -> _Made:
+def _folds(request: TrainRequest, groups: Groups) -> tuple[NDArray[np.intp], ...]:
+    num_images = len(groups.numbers)
+    if request.calibration == "blocks":
+        return block_folds(num_images, min(NUM_FOLDS, num_images))
+    return group_folds(groups, request.info.most_folds, request.seed)
+
+
+def _fit(request: TrainRequest, fit_request: FitRequest[Any], images: ResizedImages, groups: Groups) -> _Made:
     module, zone = load_detector(request.detector), request.product.zone
     if _method(request, images) == "cross":
-        fit = module.fit(replace(fit_request, folds=block_folds(len(images), min(NUM_FOLDS, len(images)))))
+        fit = module.fit(replace(fit_request, folds=_folds(request, groups)))
         assert fit.held_out is not None
         found = scores_inside(fit.held_out, fit.reduction, zone)
         return _Made(fit, found, np.arange(len(images)), "cross", images, seen=images)
-    kept, held = holdout_split(len(images), CALIBRATION_SHARE, request.seed)
+    kept, held = holdout_split(groups, CALIBRATION_SHARE, request.seed)
     if len(kept) < module.INFO.min_images or len(held) < 2:
         raise DataError(
             f"{len(images)} good images are too few to keep a part for calibration: "
@@ -363,8 +392,19 @@ def _fit(request: TrainRequest, fit_request: FitRequest[Any], images: ResizedIma
     return _Made(fit, found, held, "split", images, seen=images)
 
 
+def _tile_folds(request: TrainRequest, groups: Groups) -> tuple[NDArray[np.intp], ...]:
+    """Folds for tiles, each of which is a fit: few of them."""
+    if request.calibration == "blocks":
+        return _folds(request, groups)
+    return group_folds(groups, NUM_FOLDS, request.seed)
+
+
 def _fit_tiles(
-    request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]], good: GoodImages, report: Progress
+    request: TrainRequest,
+    ask: Callable[[Sequence[Image]], FitRequest[Any]],
+    good: GoodImages,
+    groups: Groups,
+    report: Progress,
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
@@ -379,7 +419,8 @@ def _fit_tiles(
         cut,
         images,
         tiling=tiling,
-        method=method,
+        folds=None if method == "split" else _tile_folds(request, groups),
+        held=holdout_split(groups, CALIBRATION_SHARE, request.seed)[1],
         zone=request.product.zone,
     )
     facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blemish.datasets.groups import named_groups, no_groups
 from blemish.datasets.split import block_folds, holdout_split
 from blemish.errors import SettingsError
 
@@ -48,7 +49,7 @@ def test_too_few_folds_or_images_are_refused(num_images: int, num_folds: int) ->
 def test_a_holdout_split_covers_all_images_and_leaves_neither_part_empty(
     num_images: int, share: float, seed: int
 ) -> None:
-    fit, calibration = holdout_split(num_images, share, seed)
+    fit, calibration = holdout_split(no_groups(num_images), share, seed)
     assert sorted([*fit, *calibration]) == list(range(num_images))
     assert fit.size >= 1
     assert calibration.size >= 1
@@ -57,25 +58,34 @@ def test_a_holdout_split_covers_all_images_and_leaves_neither_part_empty(
     assert (np.diff(calibration) > 0).all()
 
 
-def test_the_calibration_part_is_one_block_that_may_go_on_at_the_start() -> None:
+def test_the_calibration_part_comes_from_all_over_the_order_of_names() -> None:
+    """One block of neighbors would miss whole kinds of good parts, or hold nothing else."""
     for seed in range(30):
-        _, calibration = holdout_split(20, 0.3, seed)
-        gaps = np.diff(np.append(calibration, calibration[0] + 20))
-        assert sorted(gaps)[:-1] == [1] * 5
+        _, calibration = holdout_split(no_groups(200), 0.25, seed)
+        quarters = np.bincount(calibration // 50, minlength=4)
+        assert quarters.min() >= 4
+
+
+def test_images_of_one_part_are_kept_out_together() -> None:
+    groups = named_groups([f"part{place // 4:02}_{place % 4}.png" for place in range(80)], "part..")
+    for seed in range(10):
+        fit, calibration = holdout_split(groups, 0.25, seed)
+        assert not set(groups.numbers[fit]) & set(groups.numbers[calibration])
+        assert len(calibration) == 20
 
 
 def test_the_seed_decides_the_split() -> None:
-    splits = {tuple(holdout_split(100, 0.2, seed)[1]) for seed in range(10)}
+    splits = {tuple(holdout_split(no_groups(100), 0.2, seed)[1]) for seed in range(10)}
     assert len(splits) > 5
-    assert holdout_split(100, 0.2, 7)[1].tolist() == holdout_split(100, 0.2, 7)[1].tolist()
+    assert holdout_split(no_groups(100), 0.2, 7)[1].tolist() == holdout_split(no_groups(100), 0.2, 7)[1].tolist()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
 def test_a_share_that_leaves_nothing_is_refused(share: float) -> None:
     with pytest.raises(SettingsError, match="between 0 and 1"):
-        holdout_split(10, share, 0)
+        holdout_split(no_groups(10), share, 0)
 
 
 def test_one_image_cannot_be_divided() -> None:
     with pytest.raises(SettingsError, match="at least 2"):
-        holdout_split(1, 0.5, 0)
+        holdout_split(no_groups(1), 0.5, 0)

@@ -65,7 +65,7 @@ def train(backbone_description: str) -> Train:
 
 @pytest.fixture(scope="module")
 def tiled(train: Train, good: list[Image]) -> Model:
-    return train(good)
+    return train(good, calibration="blocks")
 
 
 def test_the_bundle_knows_its_tiles(tiled: Model, tmp_path: Path, scratched: Image) -> None:
