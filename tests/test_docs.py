@@ -97,6 +97,13 @@ def test_the_readme_python_example_runs(bottle: Path, product: TinyProduct, caps
     assert "reject" in capsys.readouterr().out
 
 
+def test_the_python_page_runs(bottle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(example, "python.md", "exec"), {})
+    assert "reading features: 16 of 16" in capsys.readouterr().out
+
+
 def test_the_readme_commands_run(bottle: Path) -> None:
     [console] = readme_blocks("console")
     for line in console.splitlines():

@@ -48,17 +48,24 @@ class RayExecutor:
     def __init__(self, needs: Needs) -> None:
         self.needs = needs
 
+    @property
+    def threads(self) -> int:
+        return max(1, int(self.needs.num_cpus))
+
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | BaseException]]:
         import ray
+
+        def work(task: Task) -> Result:  # Ray takes functions alone, no other callables
+            return function(task)
 
         remote = ray.remote(
             num_cpus=self.needs.num_cpus,
             num_gpus=self.needs.num_gpus,
             memory=round(self.needs.memory_mb * 1e6),
             max_retries=RETRIES,
-        )(function)
+        )(work)
         waiting = {remote.remote(task): task for task in tasks}
         try:
             while waiting:

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
 from blemish.errors import EngineError
+from blemish.runtime.pipeline import usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -34,6 +35,10 @@ class Executor(Protocol):
     @property
     def shares_process(self) -> bool: ...
 
+    @property
+    def threads(self) -> int:
+        """The threads that each task may use; 0: as many as it wants."""
+
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | BaseException]]:
@@ -47,11 +52,15 @@ class LocalExecutor:
     """
 
     def __init__(self, num_workers: int = 0) -> None:
-        self.num_workers = num_workers or max(1, (os.cpu_count() or 1) // 2)
+        self.num_workers = num_workers or max(1, usable_cores() // 2)
 
     @property
     def shares_process(self) -> bool:
         return self.num_workers == 1
+
+    @property
+    def threads(self) -> int:
+        return 0 if self.shares_process else max(1, usable_cores() // self.num_workers)
 
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -69,7 +78,7 @@ class LocalExecutor:
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> Iterator[tuple[Task, Result | BaseException]]:
         waiting = deque((task, 1) for task in tasks)
-        idle = [_Worker(self._threads) for _ in range(min(self.num_workers, len(tasks)))]
+        idle = [_Worker(self.threads) for _ in range(min(self.num_workers, len(tasks)))]
         workers = list(idle)
         running: dict[Future[Result], tuple[_Worker, Task, int]] = {}
         try:
@@ -90,10 +99,6 @@ class LocalExecutor:
         finally:  # all is done, or interrupted, or nobody listens any more
             for worker in workers:
                 worker.end()
-
-    @property
-    def _threads(self) -> int:
-        return max(1, (os.cpu_count() or 1) // self.num_workers)
 
 
 class _Worker:

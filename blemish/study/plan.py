@@ -19,6 +19,7 @@ from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
 from blemish.files import hash_file, write_file
 from blemish.registry import DEFAULT_BACKBONE, load_detector
+from blemish.runtime.pipeline import usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings, settings_json
@@ -206,7 +207,7 @@ def _check_names(categories: Sequence[Path]) -> None:
             )
 
 
-def request_of(task: StudyTask, progress: Progress = silent) -> TrainRequest:
+def request_of(task: StudyTask, *, threads: int = 0, progress: Progress = silent) -> TrainRequest:
     """Checkpoints of a detector with learned weights lie in the study's folder, so that a stopped one goes on."""
     run = TrainingRun()
     if load_detector(task.detector).INFO.needs_torch:
@@ -219,5 +220,6 @@ def request_of(task: StudyTask, progress: Progress = silent) -> TrainRequest:
         settings=task.settings,
         seed=task.seed,
         run=run,
+        threads=threads or usable_cores(),
         progress=progress,
     )

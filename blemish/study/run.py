@@ -43,7 +43,9 @@ def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress
     kept = {task.result_path: read_result(task) for task in tasks}
     waiting = [task for task in tasks if kept[task.result_path] is None]
     failures = []
-    run = functools.partial(run_task, progress=progress) if executor.shares_process else run_task
+    run = functools.partial(run_task, threads=executor.threads)
+    if executor.shares_process:
+        run = functools.partial(run, progress=progress)
     for number, (task, outcome) in enumerate(executor.run(run, waiting), start=1):
         if isinstance(outcome, BaseException):
             failures.append((task, f"{type(outcome).__name__}: {outcome}"))
@@ -52,16 +54,19 @@ def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress
     return StudyOutcome(tuple(row for row in found if row), tuple(failures), len(waiting) - len(failures))
 
 
-def run_task(task: StudyTask, progress: Progress = silent) -> str:
-    """Fits, judges, and writes bundle and result of a task; the key of the result. A finished one is not done again."""
+def run_task(task: StudyTask, *, threads: int = 0, progress: Progress = silent) -> str:
+    """Fits, judges, and writes bundle and result of a task; the key of the result. A finished one is not done again.
+
+    No more than `threads` are used; 0 uses all cores.
+    """
     if task.is_finished:  # by a worker that was lost before it could say so
         return task.key
     _check_unchanged(task)
-    bundle = train(request_of(task, progress))
+    bundle = train(request_of(task, threads=threads, progress=progress))
     if bundle.manifest.data.fingerprint != task.fingerprint:
         raise DataError(f"{task.data}: its images are not those that the study was planned with; run again")
     path = write_bundle(bundle, task.bundle_path)
-    evaluation = evaluate(Inspector(bundle), task.data, progress=progress)
+    evaluation = evaluate(Inspector(bundle, threads=threads), task.data, progress=progress)
     row = {
         "category": task.data.name,
         "detector": task.detector,

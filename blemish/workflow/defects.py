@@ -32,7 +32,10 @@ def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
 
 
 def read_defects(items: Sequence[ImageItem], input_hw: tuple[int, int]) -> Defects:
-    """The defects at the input size, with their masks."""
+    """The defects at the input size, with their masks; an empty mask does not tell where the defect is, so is left out.
+
+    So is one with nothing left at the input size.
+    """
     images = list(ResizedImages(tuple(item.path for item in items), input_hw))
     masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in items]
-    return Defects(images, masks)
+    return Defects(images, [mask if mask is not None and mask.any() else None for mask in masks])

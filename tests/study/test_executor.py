@@ -10,11 +10,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blemish.errors import EngineError
+from blemish.study import executor
+from blemish.study import run as run_module
 from blemish.study.executor import LocalExecutor
+from blemish.study.plan import plan_study
+from blemish.study.run import run_task
+from blemish.workflow.train import TrainRequest
 
 KILL_ITSELF = "__import__('os').kill(__import__('os').getpid(), 9)"
 """Tasks are expressions for `eval`, which every process knows."""
@@ -127,3 +133,33 @@ def test_workers_end_when_the_process_that_began_them_is_killed(tmp_path: Path) 
             break
         time.sleep(0.1)
     assert not any(map(is_alive, workers))
+
+
+class TestThreads:
+    """The cores are shared out among the tasks that run at once."""
+
+    @pytest.mark.parametrize(("num_workers", "threads"), [(1, 0), (2, 4), (3, 2), (8, 1), (20, 1)])
+    def test_workers_share_the_cores(self, num_workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(executor, "usable_cores", lambda: 8)
+        assert LocalExecutor(num_workers).threads == threads
+        assert LocalExecutor().num_workers == 4
+
+    def test_a_task_trains_and_judges_with_its_share(
+        self, product_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [task] = plan_study([product_folder], ["template"], tmp_path, size=64)
+        asked: list[int] = []
+        real_train, real_inspector = run_module.train, run_module.Inspector
+
+        def train(request: TrainRequest) -> Any:
+            asked.append(request.threads)
+            return real_train(request)
+
+        def inspector(bundle: Any, *, threads: int) -> Any:
+            asked.append(threads)
+            return real_inspector(bundle, threads=threads)
+
+        monkeypatch.setattr(run_module, "train", train)
+        monkeypatch.setattr(run_module, "Inspector", inspector)
+        run_task(task, threads=3)
+        assert asked == [3, 3]
