@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blemish.datasets.listing import LeftOut, list_images
+from blemish.datasets.left_out import LeftOut
+from blemish.datasets.listing import list_images
 from blemish.decisions.zones import zone_from_mask
 from blemish.errors import DataError, ImageError, OutputError
 from blemish.inspection.inspector import Inspector
