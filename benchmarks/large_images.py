@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def measure_folder(bundle: Path, data: Path, engine: str) -> dict[str, Any]:
     import blemish
     from blemish.datasets.index import open_dataset
     from blemish.images.decode import read_image
-    from blemish.line.stream import VerdictFolder
+    from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
+    from blemish.line.events import Event, Judged, Origin
+    from blemish.line.sinks import output_sinks
 
     paths = [item.path for item in open_dataset(data).test]
     model = blemish.load(bundle, engine=engine)
@@ -58,12 +61,15 @@ def measure_folder(bundle: Path, data: Path, engine: str) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as out:
                 start = time.perf_counter()
                 if is_written:
-                    with VerdictFolder(Path(out), model.calibration) as kept:
+                    with ExitStack() as opened:
+                        sinks = [opened.enter_context(sink) for sink in output_sinks(Path(out))]
                         for path in paths:
                             image = read_image(path)
                             verdict = model.inspector.inspect_image(image, str(path))
-                            kept.draw(verdict, image)
-                            kept.write(verdict)
+                            picture = png_bytes(draw_overlay(image, verdict, map_scale(model.calibration)))
+                            event: Event = Judged(Origin(str(path), path), verdict, picture)
+                            for sink in sinks:
+                                event = sink.write(event) or event
                 else:
                     for path in paths:
                         model.inspect(path)
@@ -85,7 +91,7 @@ def measure_image(bundle: Path, image: Path, engine: str) -> dict[str, Any]:
     """Time and memory of one large image."""
     import blemish
     from blemish.images.decode import read_image
-    from blemish.inspection.overlay import draw_overlay, map_scale, write_png
+    from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
     from blemish.inspection.predict import TileGrid
     from blemish.runtime.peak_memory import peak_memory_mb
 
@@ -98,7 +104,7 @@ def measure_image(bundle: Path, image: Path, engine: str) -> dict[str, Any]:
     judged = time.perf_counter()
     memory = peak_memory_mb()
     with tempfile.TemporaryDirectory() as out:
-        write_png(Path(out) / "overlay.png", draw_overlay(pixels, verdict, map_scale(model.calibration)))
+        Path(out, "overlay.png").write_bytes(png_bytes(draw_overlay(pixels, verdict, map_scale(model.calibration))))
     manifest = model.bundle.manifest
     assert manifest.tiling is not None
     height, width = verdict.image_hw

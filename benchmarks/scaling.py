@@ -5,7 +5,7 @@
 DATA is a data set with test images; the default detector is trained on it, and its images are judged again and again
 under new names, in folders of 500. Takes about fifteen minutes on an idle machine with two cores. Nothing else may run.
 
-- `plain`: `inspect_files` with a thread on each core, what `blemish inspect` does; verdicts only, nothing written.
+- `plain`: a stream with a thread on each core, what `blemish inspect` does; verdicts only, nothing written.
 - `one worker`, `two workers`: what `blemish inspect --ray` does, on a cluster of one and of two nodes with one CPU each
   on this machine. `seconds` is all from the listing of the folders to the last table written, with the start of the
   workers; `first_seconds` is that until the first table is there. Connecting comes before (`connect_seconds`); the
@@ -36,7 +36,8 @@ from blemish.cluster.archive import inspect_archive
 from blemish.cluster.connect import RAY_SETTINGS, connected
 from blemish.cluster.place import open_place
 from blemish.datasets.index import open_dataset
-from blemish.line.stream import inspect_files
+from blemish.line.sources import FileSource
+from blemish.line.stream import run
 from blemish.model import Model
 from blemish.runtime.pipeline import usable_cores
 
@@ -62,7 +63,7 @@ def make_archive(data: Path, folder: Path, num_images: int) -> list[Path]:
 def measure_plain(model: Model, paths: list[Path]) -> dict[str, float]:
     start = time.perf_counter()
     inspector = model.make_inspector(num_images=len(paths))
-    for _ in inspect_files(inspector, paths):
+    for _ in run(FileSource(paths), inspector):
         pass
     return {"seconds": round(time.perf_counter() - start, 2)}
 

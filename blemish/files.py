@@ -71,6 +71,38 @@ def write_file(path: Path, content: bytes, *, survives_power_cut: bool = True) -
     return path
 
 
+def write_new_file(path: Path, content: bytes) -> bool:
+    """Whether `path` now is a new file of this content; a file that was there stays. Raises OutputError."""
+    make_folder(path.parent)
+    place = beside(path, f"{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        place.write_bytes(content)
+        return take_name(place, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def take_name(place: Path, path: Path) -> bool:
+    """Whether a file is now called `path`, besides its name or in its place; not where that is taken. OSError."""
+    try:
+        os.link(place, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        try:
+            _rename(place, path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+    return True
+
+
 def replace_file(path: Path, write: Callable[[Path], object], *, survives_power_cut: bool = True) -> None:
     """Has `write` fill a file beside `path`, then puts it in that place. Raises OSError, and what `write` raises."""
     with _place_beside(path) as place:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
-from blemish.errors import ImageError
+from blemish.errors import BlemishError, ImageError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import Calibration, Cancel, Evaluation, Progress, TrainingRun, Verdict, never, silent
@@ -20,6 +21,10 @@ from blemish.schema import Calibration, Cancel, Evaluation, Progress, TrainingRu
 if TYPE_CHECKING:
     from blemish.datasets.index import DatasetIndex
     from blemish.inspection.inspector import Inspector
+    from blemish.line.events import Event
+    from blemish.line.sinks import Sink
+    from blemish.line.sources import Source
+    from blemish.watching.watch import Watch
     from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import DataSource, Size
 
@@ -71,25 +76,67 @@ class Model:
         watch_drift: bool = False,
         progress: Progress = silent,
     ) -> Iterator[tuple[Path, Verdict | ImageError]]:
-        """Each image file in and below the places, in order, with its verdict or why it cannot be read.
+        """Each image file in and below the places, in order, with its verdict or why there is none.
 
         All cores work, few images are in memory at a time. With `output`, verdicts and overlays go into that folder;
         what could not be written there is raised as OutputError when all verdicts were given.
         """
-        from blemish.datasets.listing import list_images
-        from blemish.line.stream import VerdictFolder, inspect_files
+        from blemish.line.events import Judged, SinkFault, Unreadable
+        from blemish.line.sources import FileSource
 
-        named = [places] if isinstance(places, (str, Path)) else places
-        folder = None if output is None else Path(output)
-        paths = list_images([Path(place) for place in named]).images
-        inspector = self.make_inspector(watch_drift=watch_drift, num_images=len(paths))
-        if folder is None:
-            yield from inspect_files(inspector, paths, num_threads=self.threads, progress=progress)
-            return
-        with VerdictFolder(folder, self.calibration) as kept:
-            yield from inspect_files(inspector, paths, kept, num_threads=self.threads, progress=progress)
-        if kept.faults:
-            raise kept.faults[0]
+        source = FileSource([places] if isinstance(places, (str, Path)) else places)
+        faults: list[BlemishError] = []
+        done = 0
+        with contextlib.closing(self._run(source, output, watch_drift=watch_drift)) as events:
+            for event in events:
+                if isinstance(event, SinkFault):
+                    faults.append(event.error)
+                if isinstance(event, (Judged, Unreadable)):
+                    path = event.origin.path
+                    assert path is not None
+                    yield path, event.verdict if isinstance(event, Judged) else event.error
+                    done += 1
+                    progress("inspecting", done, len(source.paths))
+        if faults:
+            raise faults[0]
+
+    def inspect_source(
+        self,
+        source: Source,
+        *,
+        output: str | Path | None = None,
+        sinks: Sequence[Sink] = (),
+        watch: str | Path | None = None,
+        lot: float | None = None,
+    ) -> Iterator[Event]:
+        """The verdicts on all that a source gives, and what else happens: see `blemish.line.stream.run`.
+
+        With `output`, verdicts and overlays go into that folder, besides the other `sinks`. With `watch` the parts are
+        watched for drift, and that file keeps the watch. With `lot`, a false discovery rate, each lot is judged as one.
+        """
+        from blemish.watching.watch import Watch
+
+        kept = None if watch is None else Watch(self.calibration, Path(watch))
+        yield from self._run(source, output, sinks, watch=kept, lot=lot, watch_drift=kept is not None)
+
+    def _run(
+        self,
+        source: Source,
+        output: str | Path | None,
+        sinks: Sequence[Sink] = (),
+        *,
+        watch: Watch | None = None,
+        lot: float | None = None,
+        watch_drift: bool = False,
+    ) -> Generator[Event, None, None]:
+        from blemish.line.sinks import output_sinks
+        from blemish.line.stream import run
+
+        inspector = self.make_inspector(
+            watch_drift=watch_drift, num_images=1 if source.is_live else 2 if source.size is None else source.size
+        )
+        kept = (*sinks, *(() if output is None else output_sinks(Path(output))))
+        yield from run(source, inspector, kept, watch=watch, lot=lot, num_threads=self.threads)
 
     def evaluate(
         self,

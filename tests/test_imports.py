@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decisions": {"metrics.intervals"},
     "watching": {"decisions", "metrics.intervals"},
     "inspection": {"images", "bundle", "runtime", "decisions", "watching"},
-    "line": {"images", "datasets", "runtime", "inspection", "watching"},
+    "line": {"images", "datasets", "runtime", "decisions", "inspection", "watching", "registry"},
     "workflow": {*BELOW},
     "reports": {"metrics", "decisions", "inspection"},
     "study": {*BELOW, "workflow", "reports"},

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import blemish
-from blemish.inspection.overlay import draw_overlay, map_scale, write_png
+from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
 from blemish.testing.tiny import make_tiny_product
 
 HW = (256, 256)
@@ -24,7 +24,8 @@ def main() -> None:
     scratched = next(defect.image for defect in product.defects if defect.kind == "scratch")
     shown = draw_overlay(scratched, model.inspect(scratched), map_scale(model.calibration))
     gap = np.full((HW[0], GAP, 3), 255, np.uint8)
-    write_png(Path(sys.argv[1]), np.concatenate([product.held_out[0], gap, scratched, gap, shown], axis=1))
+    picture = np.concatenate([product.held_out[0], gap, scratched, gap, shown], axis=1)
+    Path(sys.argv[1]).write_bytes(png_bytes(picture))
 
 
 if __name__ == "__main__":

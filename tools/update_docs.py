@@ -43,7 +43,8 @@ def command_line_page() -> str:
         "Made from `--help` by `tools/update_docs.py`. Every command takes `--json`: then standard output holds one",
         "JSON object (for `inspect` one line per image) and nothing else; messages go to standard error.\n",
         "Exit status: 0 done; 1 `inspect --fail-on-reject` met a reject; 2 the user must act (one line says what); 3 a",
-        "fault of ours.\n",
+        "fault of ours; 4 `inspect --fail-on-drift` met a drift alarm. A command that was stopped ends with 130 for",
+        "Ctrl-C, 143 for a request to end, 141 where nobody reads its output any more.\n",
     ]
     environment = {**os.environ, "COLUMNS": "110", "TERM": "dumb", "NO_COLOR": "1"}
     for command in COMMANDS:

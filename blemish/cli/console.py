@@ -11,8 +11,10 @@ import errno
 import faulthandler
 import io
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
 
@@ -32,6 +34,9 @@ from rich.text import Text
 from blemish.schema import Progress as ProgressFunction
 from blemish.schema import silent
 from blemish.text import json_text, one_line, safe_lines
+
+EXIT_REJECT, EXIT_USER, EXIT_FAULT, EXIT_DRIFT, EXIT_SIGNAL = 1, 2, 3, 4, 128
+SIGPIPE = 13
 
 
 class Stream(io.TextIOWrapper):
@@ -100,6 +105,33 @@ def lost_output() -> OSError | None:
 def is_reader_gone(error: OSError) -> bool:
     """Whether the program that read our output has ended, as `head` does."""
     return error.errno == errno.EPIPE or (os.name == "nt" and error.errno == errno.EINVAL)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], object]) -> Iterator[list[int]]:
+    """Inside, the first Ctrl-C or request to end calls `stop`; the second ends the program. Holds the signal then."""
+    met: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # signals are not for other threads
+        yield met
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        met.append(number)
+        restore()
+        stop()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as in a background job
+            signal.signal(number, note)
+    try:
+        yield met
+    finally:
+        restore()
 
 
 def say(message: str) -> None:

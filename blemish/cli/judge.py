@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import (
+    EXIT_SIGNAL,
+    SIGPIPE,
+    lost_output,
+    print_json,
+    progress_bars,
+    say,
+    show,
+    stopped_by_signals,
+)
 from blemish.cli.options import BundleFile, EngineName, Json, RayAddress, Threads, parse_hw
-from blemish.cli.places import say_left_out
-from blemish.errors import DataError, OutputError, SettingsError
+from blemish.errors import SettingsError
 
 HEADLINES = (
     "image_auroc",
@@ -109,7 +115,14 @@ def inspect(
         ),
     ] = None,
     fail_on_reject: Annotated[
-        bool, typer.Option("--fail-on-reject", help="End with exit status 1 where an image is rejected.")
+        bool,
+        typer.Option(
+            "--fail-on-reject",
+            help="End with exit status 1 where an image is rejected; with --lot, where one is in its lot.",
+        ),
+    ] = False,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="End with exit status 4 where the drift alarm is raised.")
     ] = False,
     lot: Annotated[
         bool, typer.Option("--lot", help="Judge all images as one lot, with control of the false discovery rate.")
@@ -131,11 +144,10 @@ def inspect(
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
-    from blemish.datasets.left_out import FAULTS, left_out_notes
-    from blemish.datasets.listing import list_images
-    from blemish.decisions.lot import judge_lot, lot_sentence
-    from blemish.line.sinks import verdict_json
-    from blemish.line.stream import VerdictFolder, inspect_files
+    from blemish.cli.tell import Teller
+    from blemish.line.sinks import output_sinks
+    from blemish.line.sources import FileSource
+    from blemish.line.stream import run
     from blemish.watching.watch import Watch
 
     if ray is not None:
@@ -151,79 +163,26 @@ def inspect(
     if remote:
         raise SettingsError(f"{remote[0]}: object stores are read and written with --ray (extra `cluster`)")
     folder = None if output is None else Path(output)
-    listing = list_images([Path(image) for image in images])
-    paths = listing.images
-    say_left_out(item for item in listing.left_out if item.reason not in FAULTS)
+    source = FileSource(images)
     made = model.load(bundle, engine=engine, threads=threads)
-    inspector = made.make_inspector(watch_drift=True, num_images=len(paths))
+    inspector = made.make_inspector(watch_drift=True, num_images=len(source.paths))
     watch_file = watch or (None if folder is None else folder / "drift.json")
     drift = Watch(made.calibration, watch_file, say) if inspector.watch_drift else None
-    decisions: Counter[str] = Counter()
-    judged: list[tuple[dict[str, Any], float]] = []
-    failed = len(listing.faults)
-    faults: list[OutputError] = []
-    start = time.perf_counter()
-    for hidden in listing.faults:
-        error = DataError(*left_out_notes([hidden]))
-        say(f"blemish: {error}")
-        if json:
-            print_json({"path": str(hidden.path), "error": str(error)})
-    try:
-        with progress_bars() as progress, ExitStack() as stack:
-            kept = None
-            if folder is not None:
-                kept = stack.enter_context(VerdictFolder(folder, made.calibration, say))
-                faults = kept.faults
-            for path, outcome in inspect_files(
-                inspector, paths, kept, num_threads=threads, progress=progress, tell=say
-            ):
-                if isinstance(outcome, Exception):
-                    failed += 1
-                    say(f"blemish: {outcome}")
-                    if json:
-                        print_json({"path": str(path), "error": str(outcome)})
-                    continue
-                if drift is not None:
-                    drift.update(outcome)
-                decisions[outcome.decision] += 1
-                if lot:
-                    judged.append((verdict_json(outcome), outcome.p_value))
-                if json and not lot:
-                    print_json(verdict_json(outcome))
-                elif not json:
-                    count = len(outcome.regions)
-                    found = f"  {count} region{'s' if count > 1 else ''}" if count else ""
-                    show(f"{outcome.decision:7} {outcome.display_score:5.1f}  {path}{found}")
-    finally:
-        if drift is not None:
-            try:
-                drift.save()
-            except OutputError as error:
-                faults.append(error)
-                say(f"blemish: {error}")
-    seconds = time.perf_counter() - start
-    counts = ", ".join(f"{decisions[name]} {name}" for name in ("accept", "review", "reject") if decisions[name])
-    say(
-        f"{sum(decisions.values())} images: {counts or 'none judged'}"
-        + (f", {failed} unreadable" if failed else "")
-        + f"; {len(paths) / seconds:.1f} images per second"
+    events = run(
+        source,
+        inspector,
+        () if folder is None else output_sinks(folder),
+        watch=drift,
+        lot=false_discovery_rate if lot else None,
+        num_threads=threads,
     )
-    if judged:
-        num_good = len(made.calibration.good_scores)
-        outcome_of_lot = judge_lot(
-            [p_value for _, p_value in judged], num_good=num_good, false_discovery_rate=false_discovery_rate
-        )
-        say(lot_sentence(outcome_of_lot))
-        for (row, p_value), is_rejected in zip(judged, outcome_of_lot.is_rejected, strict=True):
-            if json:
-                print_json({**row, "lot_rejected": is_rejected})
-            elif is_rejected:
-                show(f"rejected in the lot: {row['path']} (p-value {p_value:.4g})")
-    if drift is not None and drift.report().is_void:
-        say(drift.report().sentence)
-    if faults:
-        say(f"blemish: {len(faults)} times an output file could not be written; the verdicts shown here are complete")
-    if failed or faults:
-        raise typer.Exit(2)
-    if fail_on_reject and decisions["reject"]:
-        raise typer.Exit(1)
+    teller = Teller(is_json=json, is_lot=lot)
+    with stopped_by_signals(source.close) as stopped, progress_bars() as progress, closing(events):
+        for event in events:
+            teller.tell(event)
+            if source.size:
+                progress("inspecting", teller.num_images, source.size)
+            if folder is None and lost_output() is not None:
+                raise typer.Exit(EXIT_SIGNAL + SIGPIPE)  # nobody is left to be told
+    status = teller.status(fail_on_reject=fail_on_reject, fail_on_drift=fail_on_drift)
+    raise typer.Exit(status or (EXIT_SIGNAL + stopped[0] if stopped else 0))

@@ -11,11 +11,9 @@ import typer
 
 from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, speed, study
-from blemish.cli.console import is_reader_gone, lost_output, own_streams, say
+from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.cli.options import with_ray_address
 from blemish.errors import BlemishError, EngineWarning
-
-EXIT_REJECT, EXIT_USER, EXIT_FAULT = 1, 2, 3
 
 app = typer.Typer(
     name="blemish",

@@ -5,6 +5,7 @@ Through the object store go names and counts; images are read, decoded and judge
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import platform
@@ -23,10 +24,10 @@ from blemish.cluster.pieces import Part, Piece, plan_pieces
 from blemish.cluster.place import Place, StoreError, list_files, make_place, read_bytes, write_bytes
 from blemish.cluster.table import error_row, table_bytes, verdict_row
 from blemish.datasets.left_out import Tally
-from blemish.errors import BlemishError, CalibrationError, EngineError, ImageError, OutputError, SettingsError
-from blemish.images.decode import decode_image
+from blemish.errors import BlemishError, EngineError, ImageError, OutputError, SettingsError
 from blemish.inspection.inspector import Inspector
-from blemish.runtime.memory import is_out_of_memory
+from blemish.line.events import Item, Judged, Origin, Unreadable
+from blemish.line.stream import run
 from blemish.runtime.pipeline import map_in_order
 from blemish.schema import Progress, silent
 
@@ -98,40 +99,60 @@ def judge_piece(
     The images `fatal` are passed over with an error; `at` is called with the name of each of the others in turn.
     """
     place = source.below(piece.folder) if piece.folder else source
-    bundle_id = inspector.bundle.bundle_id
-
-    def read(name: str) -> tuple[str, bytes | Exception]:
-        try:
-            return name, read_bytes(place, name)
-        except (ImageError, StoreError, MemoryError) as error:
-            return name, error
-
     rows = []
-    num_faults = 0
-    for name, found in map_in_order(read, piece.names, min(READERS, len(piece.names))):
-        shown = f"{place.shown}/{name}"
-        num_faults = num_faults + 1 if isinstance(found, StoreError) else 0
-        if num_faults == STORE_FAULTS:
-            raise EngineError(
-                f"{place.shown}: the store has stopped to answer ({found!s}); run again to go on from here"
-            )
-        if name in fatal:
-            rows.append(error_row(shown, bundle_id, f"{shown}: the worker is lost each time it is at this image"))
-            continue
-        at(name)
-        try:
-            if isinstance(found, Exception):
-                raise found
-            rows.append(verdict_row(inspector.inspect_image(decode_image(found, shown), shown)))
-        except (ImageError, CalibrationError) as error:  # a zone of another size than the image is one image's fault
-            rows.append(error_row(shown, bundle_id, str(error)))
-        except StoreError as error:
-            rows.append(error_row(shown, bundle_id, f"{shown}: cannot be read ({error})"))
-        except (MemoryError, EngineError) as error:
-            if not is_out_of_memory(error):
-                raise
-            rows.append(error_row(shown, bundle_id, f"{shown}: not enough memory for this image, even by itself"))
+    for event in run(PieceSource(place, piece.names, fatal, at), inspector, num_threads=1):
+        if isinstance(event, Judged):
+            rows.append(verdict_row(event.verdict))
+        elif isinstance(event, Unreadable):
+            rows.append(error_row(event.origin.name, event.bundle_id, str(event.error)))
     return rows
+
+
+class PieceSource:
+    """The images of a piece, read ahead, for `blemish.line.stream.run`."""
+
+    # One at a time: where the worker is lost, the image that was given last is the one it was at.
+    is_live = True
+    num_missed = 0
+
+    def __init__(self, place: Place, names: Sequence[str], fatal: Collection[str], at: Callable[[str], None]) -> None:
+        self.size: int | None = len(names)
+        self._place, self._names, self._fatal, self._at = place, names, fatal, at
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[Item]:
+        num_faults = 0
+        with contextlib.closing(map_in_order(self._read, self._names, min(READERS, len(self._names)))) as files:
+            for name, content in files:
+                if self._is_closed:
+                    return
+                num_faults = num_faults + 1 if isinstance(content, StoreError) else 0
+                if num_faults == STORE_FAULTS:
+                    raise EngineError(
+                        f"{self._place.shown}: the store has stopped to answer ({content!s}); "
+                        "run again to go on from here"
+                    )
+                yield self._item(name, content)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _read(self, name: str) -> tuple[str, bytes | ImageError | StoreError]:
+        try:
+            return name, read_bytes(self._place, name)
+        except (ImageError, StoreError) as error:
+            return name, error
+        except MemoryError:
+            return name, ImageError(f"{self._place.shown}/{name}: not enough memory for this image, even by itself")
+
+    def _item(self, name: str, content: bytes | ImageError | StoreError) -> Item:
+        shown = f"{self._place.shown}/{name}"
+        if name in self._fatal:
+            return Item(Origin(shown), ImageError(f"{shown}: the worker is lost each time it is at this image"))
+        self._at(name)
+        if isinstance(content, StoreError):
+            return Item(Origin(shown), ImageError(f"{shown}: cannot be read ({content})"))
+        return Item(Origin(shown), content)
 
 
 class Losses:

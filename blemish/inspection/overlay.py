@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import OutputError
-from blemish.files import write_file
 from blemish.schema import AnomalyMap, Calibration, Decision, Image, Mask, Region, Verdict
 
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.
@@ -142,15 +140,12 @@ def mask_contours(mask: Mask) -> list[NDArray[np.int32]]:
     return [np.asarray(contour, dtype=np.int32) for contour in found]
 
 
-def write_png(path: Path, image: Image) -> Path:
-    """`path`, now holding the image as PNG; never half written, any letters in the path.
-
-    `OutputError` names what stands in the way: a folder that cannot be made, a file that cannot be replaced.
-    """
+def png_bytes(image: Image) -> bytes:
+    """The image as a PNG file. Raises OutputError where it is too large for one."""
     ok, encoded = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
     if not ok:
-        raise OutputError(f"{path}: an image of {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
-    return write_file(path, encoded.tobytes())
+        raise OutputError(f"an image of {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
+    return encoded.tobytes()
 
 
 def _draw_outlines(image: Image, contours: list[NDArray[np.int32]], color: tuple[int, int, int]) -> Image:

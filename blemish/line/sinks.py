@@ -1,28 +1,35 @@
-"""Places verdicts are written to: JSON lines, a table, a folder of overlays.
+"""Places that events are kept in: JSON lines, a table, a folder of overlays; and all of them as one output folder.
 
-A sink is a context manager with one verb, `write`. A verdict that `write` has taken is handed to the system before
-the next one comes: a kill in the middle of a lot loses none that was given before.
+A sink is a context manager with one verb, `write`. What it has taken is with the system before the next event comes: a
+kill in the middle of a lot loses nothing that was kept before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import io
+import json
 import math
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
 
+from blemish.datasets.listing import OVERLAYS, VERDICTS
 from blemish.errors import OutputError
-from blemish.files import make_folder
-from blemish.inspection.overlay import draw_overlay, write_png
-from blemish.schema import Image, Region, Verdict
+from blemish.files import make_folder, write_new_file
+from blemish.line.events import DriftAlarm, Event, Judged, Unreadable
+from blemish.schema import Region, Verdict
 from blemish.text import cut_name, json_text, readable, table_cell
 
 CSV_COLUMNS = (
     "path",
+    "time",
     "decision",
     "score",
     "threshold",
@@ -31,13 +38,29 @@ CSV_COLUMNS = (
     "num_regions",
     "regions",
     "milliseconds",
-    "bundle_id",
     "reasons",
+    "error",
+    "overlay",
+    "sorted_to",
+    "part_id",
+    "lot_id",
+    "bundle_id",
 )
+CSV_REGION = ("box", "area_px", "area_mm2", "length_px", "length_mm", "peak_score")
+"""What a table says of a region; the outlines are in the JSON lines."""
+TABLE = "verdicts.csv"
+UNFINISHED_SECONDS = 1.0
+"""So old is a row without its fellow at least, before nobody can be about to write that."""
 
 
 class Sink(Protocol):
-    """What takes verdicts: entered once, written to once for each verdict, left once."""
+    """What keeps events: entered once, written to once for each event in order, left once.
+
+    `needs_picture` asks for `Judged.picture`. What cannot be kept is raised as OutputError; the next event comes all
+    the same.
+    """
+
+    needs_picture: bool
 
     def __enter__(self) -> Sink: ...
 
@@ -45,8 +68,31 @@ class Sink(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def write(self, verdict: Verdict, image: Image | None = None) -> None:
-        """Keeps one verdict; `image` is the inspected image, needed where pictures are drawn."""
+    def write(self, event: Event) -> Event | None:
+        """Keeps an event, or passes over one of no interest; gives it back with what later sinks should know of it."""
+
+
+def event_row(event: Event, folder: Path | None = None) -> dict[str, Any] | None:
+    """The event as flat JSON names and plain values, None where it is no row: verdicts, unreadable items, drift alarms.
+
+    A verdict has a `decision`, an item without one an `error`, and a drift alarm `"event": "drift"`. Files that sinks
+    wrote are named from `folder` on, where they lie in it.
+    """
+    if isinstance(event, (Judged, Unreadable)):
+        origin, found = event.origin, {}
+        if isinstance(event, Judged):
+            found = {**verdict_json(event.verdict), "overlay": _place(event.overlay, folder)}
+        else:
+            found = {"error": readable(str(event.error)), "bundle_id": event.bundle_id}
+        return {
+            "path": readable(origin.name),
+            "time": None if origin.time is None else origin.time.isoformat(timespec="microseconds"),
+            **{name: value for name, value in found.items() if name != "path"},
+            "sorted_to": _place(event.sorted_to, folder),
+            "part_id": origin.part_id,
+            "lot_id": origin.lot_id,
+        }
+    return {"event": "drift", **dataclasses.asdict(event.report)} if isinstance(event, DriftAlarm) else None
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -69,10 +115,15 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 class JsonLinesSink:
-    """One JSON object a line, appended to `path`; a line torn by an earlier kill is taken off first."""
+    """One JSON object a line for each verdict and each unreadable item, appended to `path`.
+
+    A line torn by an earlier kill is taken off first.
+    """
+
+    needs_picture = False
 
     def __init__(self, path: Path) -> None:
-        self._lines = _LineFile(Path(path))
+        self._lines = _LineFile(Path(path), _is_json_row, lambda torn: torn.startswith(b"{"))
 
     def __enter__(self) -> JsonLinesSink:
         self._lines.open()
@@ -83,26 +134,24 @@ class JsonLinesSink:
     ) -> None:
         self._lines.close()
 
-    def write(self, verdict: Verdict, image: Image | None = None) -> None:
-        self._lines.append(json_text(verdict_json(verdict)))
+    def write(self, event: Event) -> None:
+        if isinstance(event, (Judged, Unreadable)):
+            self._lines.append(json_text(event_row(event, self._lines.path.parent)))
 
 
 class CsvSink:
-    """One row a verdict, appended to `path` under a header; the regions are one JSON cell."""
+    """One row for each verdict and each unreadable item, appended to `path` under a header.
+
+    Numbers have six digits, and no cell is a formula; the regions are one cell, as JSON.
+    """
+
+    needs_picture = False
 
     def __init__(self, path: Path) -> None:
-        self._lines = _LineFile(Path(path))
+        self._lines = _LineFile(Path(path), _is_csv_row, _is_torn_csv, header=",".join(CSV_COLUMNS))
 
     def __enter__(self) -> CsvSink:
-        first = self._lines.open()
-        header = ",".join(CSV_COLUMNS)
-        if first is None:
-            self._lines.append(header)
-        elif first != header:
-            self._lines.close()
-            raise OutputError(
-                f"{self._lines.path}: already holds a table with other columns ({first[:60]}); choose another file"
-            )
+        self._lines.open()
         return self
 
     def __exit__(
@@ -110,27 +159,32 @@ class CsvSink:
     ) -> None:
         self._lines.close()
 
-    def write(self, verdict: Verdict, image: Image | None = None) -> None:
-        row = verdict_json(verdict)
-        row["num_regions"] = len(verdict.regions)
-        row["regions"] = json_text(row["regions"])
-        row["reasons"] = "; ".join(verdict.reasons)
-        row |= {name: table_cell(row[name]) for name in ("path", "bundle_id", "reasons")}
+    def write(self, event: Event) -> None:
+        if not isinstance(event, (Judged, Unreadable)):
+            return
+        row = event_row(event, self._lines.path.parent) or {}
+        if isinstance(event, Judged):
+            row["num_regions"] = len(row["regions"])
+            regions = [{name: _short(region[name]) for name in CSV_REGION} for region in row["regions"]]
+            row["regions"] = json_text(regions)
+            row["reasons"] = "; ".join(row["reasons"])
         text = io.StringIO()
-        csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n").writerow(row)
+        cells = {name: _cell(row.get(name)) for name in CSV_COLUMNS}
+        csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n").writerow(cells)
         self._lines.append(text.getvalue()[:-1])
 
 
 class OverlaySink:
-    """A PNG a verdict in `folder`, as `<folder of the image>/<stem>.png`; see `draw_overlay` for `scale`.
+    """A PNG for each verdict in `folder`, as `<folder of the image>/<stem>.png`; no file is ever replaced.
 
-    Two images of one run never share a file: the second of one name gets `_2`.
+    Where there is a file of that name, the new one gets `_2`.
     """
 
-    def __init__(self, folder: Path, scale: tuple[float, float]) -> None:
+    needs_picture = True
+
+    def __init__(self, folder: Path) -> None:
         self._folder = Path(folder)
-        self._scale = scale
-        self._taken: dict[str, str] = {}
+        self._names = NewNames()
 
     def __enter__(self) -> OverlaySink:
         make_folder(self._folder)
@@ -138,75 +192,167 @@ class OverlaySink:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._taken.clear()
+    ) -> None: ...
 
-    def write(self, verdict: Verdict, image: Image | None = None) -> None:
-        if image is None:
-            raise OutputError(f"{verdict.path}: an overlay needs the image beside the verdict")
-        write_png(self.path_of(verdict.path), draw_overlay(image, verdict, self._scale))
+    def write(self, event: Event) -> Event | None:
+        if not isinstance(event, Judged):
+            return None
+        picture = event.picture
+        if picture is None:
+            raise OutputError(f"{event.origin.name}: an overlay needs the picture beside the verdict")
+        source = Path(event.origin.name)
+        folder = self._folder / file_name(source.parent.name)
+        path = self._names.make(
+            folder, file_name(source.stem) or "image", ".png", lambda path: write_new_file(path, picture)
+        )
+        return dataclasses.replace(event, overlay=path)
 
-    def path_of(self, path: str) -> Path:
-        """Where the overlay of the image at `path` lies; settled when it is first asked for."""
-        source = Path(path)
-        parent, stem = _file_name(source.parent.name), _file_name(source.stem) or "image"
-        number = 1
-        while True:
-            relative = Path(parent, f"{stem}.png" if number == 1 else f"{stem}_{number}.png")
-            # Compared without case: some file systems keep one file for both.
-            if self._taken.setdefault(str(relative).casefold(), path) == path:
-                return self._folder / relative
+
+class NewNames:
+    """Gives files names that are free: `stem.png`, `stem_2.png`, ...; the latest are remembered, to be quick."""
+
+    KEPT = 4096
+
+    def __init__(self) -> None:
+        self._last: dict[Path, int] = {}
+
+    def make(self, folder: Path, stem: str, suffix: str, make: Callable[[Path], bool]) -> Path:
+        """The path that `make` made a new file at; it says False where there is one already."""
+        key = folder / stem
+        number = self._last.pop(key, 0) + 1
+        while not make(path := folder / f"{stem}{'' if number == 1 else f'_{number}'}{suffix}"):
             number += 1
+        self._last[key] = number
+        if len(self._last) > self.KEPT:
+            del self._last[next(iter(self._last))]
+        return path
+
+
+def output_sinks(folder: Path) -> tuple[Sink, ...]:
+    """What the output folder of a run holds: overlays, a table, and JSON lines; a row says where its overlay is.
+
+    A verdict counts as kept once its JSON line is there, which is written last: where a kill left a row of the table
+    without it, that row is taken off.
+    """
+    _cut_unfinished(folder / TABLE, folder / VERDICTS)
+    return OverlaySink(folder / OVERLAYS), CsvSink(folder / TABLE), JsonLinesSink(folder / VERDICTS)
 
 
 class _LineFile:
-    """A text file that only grows by whole lines, each handed to the system as soon as it is written."""
+    """A text file that only grows by whole lines, each handed to the system as soon as it is written.
 
-    def __init__(self, path: Path) -> None:
+    What stands behind the last line break is kept where `is_whole`, taken off where `is_torn`, and else a reason to
+    leave the file alone.
+    """
+
+    def __init__(
+        self, path: Path, is_whole: Callable[[bytes], bool], is_torn: Callable[[bytes], bool], header: str = ""
+    ) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
+        self._is_whole, self._is_torn, self._header = is_whole, is_torn, header
+        self._number: int | None = None
 
-    def open(self) -> str | None:
-        """The file's first line, None where it holds none."""
+    def open(self) -> None:
         make_folder(self.path.parent)
         try:
-            self._file = self.path.open("a+b")
-            self._file.seek(0)
-            first = self._file.readline()
-            if not first.endswith(b"\n"):
-                self._file.truncate(0)
-                return None
-            self._file.truncate(_end_of_lines(self._file))
+            self._number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+            with open(self._number, "rb", closefd=False) as file:
+                self._mend(file)
+                file.seek(0)
+                first = file.readline(1 << 20).decode("utf-8", errors="replace").rstrip("\r\n")
         except OSError as error:
             self.close()
             raise self._fault(error) from error
-        return first.decode("utf-8", errors="replace").rstrip("\r\n")
+        except OutputError:
+            self.close()
+            raise
+        if self._header and not first:
+            self.append(self._header)
+        elif first != self._header if self._header else first and not self._is_torn(first.encode()):
+            self.close()
+            kind = "a table with other columns" if self._header else "something else"
+            raise OutputError(f"{self.path}: already holds {kind} ({first[:60]}); choose another file")
 
     def append(self, line: str) -> None:
-        if self._file is None:
+        if self._number is None:
             raise ValueError("the sink is not open: use it in a `with` block")
-        try:
-            self._file.write(line.encode("utf-8") + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise self._fault(error) from error
+        is_gone = not self._is_there()
+        if is_gone:
+            self.close()
+            self.open()
+        self._write(line.encode("utf-8") + b"\n")
+        if is_gone:
+            raise OutputError(
+                f"{self.path}: was removed or renamed while verdicts were written to it; it was made again and holds "
+                "the verdicts from here on"
+            )
 
     def close(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
+        if self._number is not None:
+            number, self._number = self._number, None
             try:
-                file.close()
-            except OSError as error:  # lines that were held back
+                os.close(number)
+            except OSError as error:
                 raise self._fault(error) from error
+
+    def _write(self, content: bytes) -> None:
+        """Writes all of it, or nothing."""
+        assert self._number is not None
+        start, done = os.fstat(self._number).st_size, 0
+        try:
+            while done < len(content):
+                done += os.write(self._number, content[done:])
+        except OSError as error:
+            if done and os.fstat(self._number).st_size == start + done:  # else another run has written behind it
+                os.ftruncate(self._number, start)
+            raise self._fault(error) from error
+
+    def _is_there(self) -> bool:
+        assert self._number is not None
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._number))
+        except OSError:
+            return False
+
+    def _mend(self, file: BinaryIO) -> None:
+        assert self._number is not None
+        end = _end_of_lines(file)
+        file.seek(end)
+        rest = file.read()
+        if not rest:
+            return
+        if self._is_whole(rest):
+            self._write(b"\n")
+        elif end or self._is_torn(rest):
+            os.ftruncate(self._number, end)
+        else:
+            shown = rest[:60].decode("utf-8", errors="replace")
+            raise OutputError(f"{self.path}: already holds something else ({shown}); choose another file")
 
     def _fault(self, error: OSError) -> OutputError:
         cause = (error.strerror or str(error)).lower()
         return OutputError(f"{self.path}: cannot be written ({cause}); verdicts given before are kept")
 
 
-def _end_of_lines(file: BinaryIO) -> int:
-    """The position just behind the last line break."""
-    end = file.seek(0, os.SEEK_END)
+def last_rows(path: Path, count: int) -> list[bytes]:
+    """The last whole lines of a file, at most so many; none where it cannot be read."""
+    rows: list[bytes] = []
+    try:
+        with path.open("rb") as file:
+            end = _end_of_lines(file)
+            while end > 0 and len(rows) < count:
+                start = _end_of_lines(file, end - 1)
+                file.seek(start)
+                rows.insert(0, file.read(end - start))
+                end = start
+    except OSError:
+        return []
+    return rows
+
+
+def _end_of_lines(file: BinaryIO, before: int | None = None) -> int:
+    """The position just behind the last line break, of those before a position where one is given."""
+    end = file.seek(0, os.SEEK_END) if before is None else before
     while end > 0:
         start = max(0, end - 65536)
         file.seek(start)
@@ -215,6 +361,76 @@ def _end_of_lines(file: BinaryIO) -> int:
             return start + found + 1
         end = start
     return 0
+
+
+def _cut_unfinished(table: Path, lines: Path) -> None:
+    """Takes off the last row of the table where the JSON lines end with the row before it."""
+    if not _is_unfinished(table, lines):
+        return
+    with contextlib.suppress(OSError):
+        time.sleep(max(0.0, min(table.stat().st_mtime + UNFINISHED_SECONDS - time.time(), UNFINISHED_SECONDS)))
+        if _is_unfinished(table, lines):  # else another run was just between the two
+            with table.open("r+b") as file:
+                file.truncate(_end_of_lines(file, _end_of_lines(file) - 1))
+
+
+def _is_unfinished(table: Path, lines: Path) -> bool:
+    rows = [next(csv.reader([row.decode("utf-8", errors="replace")]), []) for row in last_rows(table, 2)]
+    if len(rows) < 2 or len(rows[1]) != len(CSV_COLUMNS):
+        return False
+    kept = last_rows(lines, 1)
+    if not kept:
+        return lines.exists() and rows[0] == list(CSV_COLUMNS)
+    mark = _mark(kept[0])
+    return mark == rows[0][:2] != rows[1][:2]
+
+
+def _mark(line: bytes) -> list[str]:
+    """Path and time of a JSON line as the table has them."""
+    try:
+        row = json.loads(line)
+        return [_cell(row["path"]), _cell(row["time"])]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _is_json_row(rest: bytes) -> bool:
+    try:
+        return isinstance(json.loads(rest), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_csv_row(rest: bytes) -> bool:
+    """Whether a row is whole: its last cell, the bundle's id, has its full length."""
+    text = rest.decode("utf-8", errors="replace")
+    cells = next(csv.reader([text]), [])
+    return text == ",".join(CSV_COLUMNS) or (
+        len(cells) == len(CSV_COLUMNS) and re.fullmatch(r"[0-9a-f]{16}", cells[-1]) is not None
+    )
+
+
+def _is_torn_csv(rest: bytes) -> bool:
+    return ",".join(CSV_COLUMNS).encode().startswith(rest)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return table_cell(value) if isinstance(value, str) else str(_short(value))
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _place(path: Path | None, folder: Path | None) -> str | None:
+    """A path as rows name it: from the folder on where it lies in it, with forward slashes."""
+    if path is None:
+        return None
+    if folder is not None and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return readable(path.as_posix())
 
 
 def _region_json(region: Region) -> dict[str, Any]:
@@ -236,6 +452,6 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """A name that every file system takes, with room for a number and a suffix."""
     return cut_name(re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", readable(name)), 200).strip(" .")

@@ -1,137 +1,329 @@
-"""Image files -> verdicts in order, on all cores; what fails for one image or one place does not stop the rest."""
+"""One stream from a source to its sinks: verdicts in order, on all cores, with few images in memory at a time.
+
+What fails for one image or one sink does not stop the rest; it is an event like the others.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeAlias
 
-from blemish.datasets.listing import OVERLAYS, VERDICTS
-from blemish.errors import ImageError, OutputError
-from blemish.images.decode import LARGE_PIXELS, read_image, read_image_hw
+from blemish.datasets.left_out import LeftOut
+from blemish.decisions.lot import judge_lot
+from blemish.errors import BlemishError, CalibrationError, ImageError, OutputError
+from blemish.images.decode import LARGE_PIXELS, decode_image, read_image, read_image_hw
 from blemish.inspection.inspector import Inspector
-from blemish.inspection.overlay import map_scale
-from blemish.line.sinks import CsvSink, JsonLinesSink, OverlaySink, Sink
+from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
+from blemish.line.events import (
+    COUNTED,
+    DriftAlarm,
+    End,
+    Event,
+    Item,
+    Judged,
+    LotJudged,
+    Notice,
+    Origin,
+    SinkFault,
+    Unreadable,
+)
+from blemish.line.sinks import Sink
+from blemish.line.sources import Source
 from blemish.runtime.memory import is_out_of_memory
-from blemish.runtime.pipeline import map_in_order, usable_cores
-from blemish.schema import Calibration, Image, Progress, Verdict, silent
+from blemish.runtime.pipeline import AHEAD, InOrder, usable_cores
+from blemish.schema import Image
+from blemish.watching.watch import Watch
 
-Tell = Callable[[str], None]
-Inspected = tuple[Path, Verdict | ImageError]
-"""An image file, and the verdict on it or why it cannot be read."""
-
-
-class VerdictFolder:
-    """The folder that verdicts of a run are written to: `verdicts.jsonl`, `verdicts.csv` and overlay pictures.
-
-    Raises OutputError where it cannot be begun. What cannot be written later is told once for each place and kept in
-    `faults`; the run goes on, so that no verdict is lost that can still be told elsewhere.
-    """
-
-    def __init__(self, folder: Path, calibration: Calibration, tell: Tell = lambda message: None) -> None:
-        self.faults: list[OutputError] = []
-        self._tell = tell
-        self._tables: tuple[Sink, ...] = (JsonLinesSink(folder / VERDICTS), CsvSink(folder / "verdicts.csv"))
-        self._overlays = OverlaySink(folder / OVERLAYS, map_scale(calibration))
-        self._told: set[Sink] = set()
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> VerdictFolder:
-        with ExitStack() as opened:
-            for sink in (*self._tables, self._overlays):
-                opened.enter_context(sink)
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            self._opened.close()
-        except OutputError as fault:  # what was held back could not be written at the end either
-            self._keep(self._tables[0], fault)
-
-    def expect(self, path: Path) -> None:
-        """Settles the overlay's name; called in the order of the images, so that names do not depend on threads."""
-        self._overlays.path_of(str(path))
-
-    def draw(self, verdict: Verdict, image: Image) -> None:
-        """Writes the overlay; safe to call from several threads."""
-        try:
-            self._overlays.write(verdict, image)
-        except OutputError as fault:
-            self._keep(self._overlays, fault)
-
-    def write(self, verdict: Verdict) -> None:
-        """Appends the verdict to the tables; called in the order of the images."""
-        for table in self._tables:
-            try:
-                table.write(verdict)
-            except OutputError as fault:
-                self._keep(table, fault)
-
-    def _keep(self, sink: Sink, fault: OutputError) -> None:
-        with self._lock:
-            self.faults.append(fault)
-            if sink not in self._told:
-                self._told.add(sink)
-                self._tell(f"{fault}; verdicts go on")
+Outcome: TypeAlias = Judged | Unreadable
 
 
-def inspect_files(
+def run(
+    source: Source,
     inspector: Inspector,
-    paths: Sequence[Path],
-    output: VerdictFolder | None = None,
+    sinks: Sequence[Sink] = (),
     *,
+    watch: Watch | None = None,
+    lot: float | None = None,
     num_threads: int = 0,
-    progress: Progress = silent,
-    tell: Tell = lambda message: None,
-) -> Iterator[Inspected]:
-    """Each file with its verdict, or with the error of one that cannot be read, in the order given.
+) -> Generator[Event, None, None]:
+    """The events of a source's images, in its order; each was in all sinks, in theirs, before it is given.
 
-    One image is decoded, inspected and drawn by one of `num_threads` threads (0: as many as there are cores): give an
-    inspector of one thread. Images of more than `LARGE_PIXELS` take turns. `tell` is called with what a person should
-    know.
+    An image is decoded, inspected and drawn by one of `num_threads` threads: give an inspector of one thread (0: as
+    many threads as cores; one, for a live source). `watch` takes in each verdict and is saved at the end. With `lot`,
+    a false discovery rate, each lot is judged as one when it ends. The last event is `End`, when all sinks are closed.
+
+    Raises OutputError where a sink cannot be begun, EngineError where the graph cannot run, and what the source raises.
+    Closing the source ends the stream after the images under way; closing the stream ends it at once.
     """
-    large = threading.Lock()
+    start = time.perf_counter()
+    counts = dict.fromkeys(COUNTED, 0)
+    num_left_out = num_faults = 0
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        keeper = _Keeper(sinks, watch)
+        stack.callback(keeper.give_up)
+        keeper.open()
+        lots = None if lot is None else _Lots(lot, len(inspector.bundle.calibration.good_scores))
+        worker = _Worker(inspector, draws=any(sink.needs_picture for sink in sinks))
+        begun = InOrder(worker.judge, worker.num_threads(source, num_threads), alone=worker.judge_alone)
+        stack.callback(begun.close)
+        feeder = _Feeder(source, begun)
+        stack.callback(feeder.stop)
+        if watch is not None and watch.report().is_void:
+            yield from keeper.keep(DriftAlarm(watch.report()))
+        while (given := feeder.next()) is not None:
+            if isinstance(given, LeftOut):
+                num_left_out += 1
+                yield from keeper.keep(given)
+                continue
+            threads_then = begun.num_threads
+            outcome = begun.take()
+            if begun.num_threads < threads_then:
+                yield from keeper.keep(_fewer(begun.num_threads))
+            counts[outcome.verdict.decision if isinstance(outcome, Judged) else "unreadable"] += 1
+            if lots is not None and lots.has_ended(outcome.origin):
+                yield from keeper.keep(lots.judge())
+            yield from keeper.keep(outcome)
+            if isinstance(outcome, Judged):
+                if lots is not None:
+                    lots.add(outcome)
+                yield from keeper.watch_over(outcome)
+        if lots is not None and lots.names:
+            yield from keeper.keep(lots.judge())
+        yield from keeper.close()
+        num_faults = keeper.num_faults
+    yield End(counts, num_left_out, source.num_missed, num_faults, time.perf_counter() - start)
 
-    def names() -> Iterator[Path]:
-        for path in paths:
-            if output is not None:
-                output.expect(path)
-            yield path
 
-    def inspect(path: Path) -> Inspected:
+class _Worker:
+    """What is done with an item by one of several threads."""
+
+    def __init__(self, inspector: Inspector, *, draws: bool) -> None:
+        self._inspector = inspector
+        self._bundle_id = inspector.bundle.bundle_id
+        self._scale = map_scale(inspector.bundle.calibration) if draws else None
+        self._large = threading.Lock()
+
+    def num_threads(self, source: Source, wanted: int) -> int:
+        if (
+            self._inspector.tiling is not None
+        ):  # its tiles take all cores already: one image is read and drawn meanwhile
+            return min(wanted, 2) or 2
+        return wanted or (1 if source.is_live else usable_cores())
+
+    def judge(self, item: Item) -> Outcome:
+        origin, content = item.origin, item.content
         try:
-            height, width = read_image_hw(path)
-            with large if height * width > LARGE_PIXELS else contextlib.nullcontext():
-                image = read_image(path)
-                verdict = inspector.inspect_image(image, str(path))
-                if output is not None:
-                    output.draw(verdict, image)
-        except ImageError as error:
+            if isinstance(content, ImageError):
+                raise content
+            if isinstance(content, Path):
+                if origin.time is None:
+                    origin = dataclasses.replace(origin, time=time_of(content))
+                with self._turn(read_image_hw(content)):
+                    return self._inspect(origin, read_image(content))
+            image = decode_image(content, origin.name) if isinstance(content, bytes) else content
+            with self._turn((image.shape[0], image.shape[1])):
+                return self._inspect(origin, image)
+        except (ImageError, CalibrationError) as error:
             if is_out_of_memory(error):
                 raise
-            return path, error
-        return path, verdict
+            # A zone that does not fit one image is that image's fault alone.
+            why = error if isinstance(error, ImageError) else ImageError(f"{origin.name}: {error}")
+            return Unreadable(origin, why, self._bundle_id)
 
-    def inspect_alone(path: Path) -> Inspected:
+    def judge_alone(self, item: Item) -> Outcome:
+        """Once more where memory ran out, while no other thread works."""
         try:
-            return inspect(path)
+            return self.judge(item)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return path, ImageError(f"{path}: not enough memory for this image, even by itself; free some, or scale it")
+            name = item.origin.name
+            why = ImageError(f"{name}: not enough memory for this image, even by itself; free some, or scale it")
+            return Unreadable(item.origin, why, self._bundle_id)
 
-    def fewer(num_threads: int) -> None:
-        tell(f"memory ran out: going on with {num_threads} image{'s' if num_threads > 1 else ''} at a time")
+    def _inspect(self, origin: Origin, image: Image) -> Judged:
+        verdict = self._inspector.inspect_image(image, origin.name)
+        picture = None
+        if self._scale is not None:
+            with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none
+                picture = png_bytes(draw_overlay(image, verdict, self._scale))
+        return Judged(origin, verdict, picture)
 
-    num_threads = max(1, min(num_threads or usable_cores(), len(paths)))
-    if inspector.tiling is not None:  # its tiles take all cores already: one image is read and drawn meanwhile
-        num_threads = min(num_threads, 2)
-    outcomes = map_in_order(inspect, names(), num_threads, alone=inspect_alone, on_fewer=fewer)
-    for number, (path, outcome) in enumerate(outcomes, start=1):
-        if output is not None and isinstance(outcome, Verdict):
-            output.write(outcome)
-        yield path, outcome
-        progress("inspecting", number, len(paths))
+    def _turn(self, hw: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
+        """Large images take turns."""
+        return self._large if hw[0] * hw[1] > LARGE_PIXELS else contextlib.nullcontext()
+
+
+class _Feeder:
+    """Reads the source in a thread of its own, so that a source that waits holds back no result."""
+
+    def __init__(self, source: Source, begun: InOrder[Item, Outcome]) -> None:
+        self._source, self._begun = source, begun
+        self._given: queue.SimpleQueue[LeftOut | Item | BaseException | None] = queue.SimpleQueue()
+        ahead = 1 if source.is_live else AHEAD
+        self._room = threading.Semaphore(ahead * begun.num_threads)
+        self._ahead, self._num_threads = ahead, begun.num_threads
+        self._owed = 0
+        self._is_first = True
+        self._is_stopped = False
+        # A daemon: a source that hangs must not keep the program from ending.
+        self._thread = threading.Thread(target=self._feed, name="source", daemon=True)
+        self._thread.start()
+
+    def next(self) -> LeftOut | Item | None:
+        """What was left out, or the item whose result comes next; None at the end. The one before is done with."""
+        if not self._is_first:
+            self._make_room()
+        self._is_first = False
+        while True:
+            with contextlib.suppress(queue.Empty):
+                given = self._given.get(timeout=1.0)  # a wait without end cannot be interrupted everywhere
+                break
+        if isinstance(given, BaseException):
+            raise given
+        return given
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._source.close()
+        self._room.release()
+        self._thread.join(timeout=1.0)
+
+    def _make_room(self) -> None:
+        """Lets one more in, unless memory has run out for as many."""
+        self._owed += self._ahead * (self._num_threads - self._begun.num_threads)
+        self._num_threads = self._begun.num_threads
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._room.release()
+
+    def _feed(self) -> None:
+        try:
+            items = iter(self._source)
+            while True:
+                self._room.acquire()
+                given = None if self._is_stopped else next(items, None)
+                if given is None or self._is_stopped:
+                    break
+                if isinstance(given, Item):
+                    self._begun.add(given)
+                self._given.put(given)
+        except BaseException as error:
+            self._given.put(error)
+        else:
+            self._given.put(None)
+
+
+class _Keeper:
+    """Hands events to the sinks and to the drift watch; what they cannot keep becomes events."""
+
+    def __init__(self, sinks: Sequence[Sink], watch: Watch | None) -> None:
+        self.num_faults = 0
+        self._sinks, self._watch = sinks, watch
+        self._open: list[Sink] = []
+        self._failed: set[int] = set()
+        self._is_void = watch is not None and watch.report().is_void
+
+    def open(self) -> None:
+        for sink in self._sinks:
+            sink.__enter__()
+            self._open.append(sink)
+
+    def keep(self, event: Event) -> Iterator[Event]:
+        """The event as the sinks leave it, then their faults."""
+        faults: list[SinkFault] = []
+        for sink in self._open:
+            try:
+                event = sink.write(event) or event
+            except OutputError as error:
+                faults.append(self._fault(sink, error))
+                if isinstance(event, (Judged, Unreadable)):
+                    event = dataclasses.replace(event, is_kept=False)
+        yield event
+        yield from faults
+
+    def watch_over(self, judged: Judged) -> Iterator[Event]:
+        """The drift alarm where this verdict raises it."""
+        if self._watch is None:
+            return
+        try:
+            report = self._watch.update(judged.verdict)
+        except CalibrationError as error:
+            yield from self.keep(Notice(f"{judged.origin.name}: the drift watch passes over this part: {error}"))
+            return
+        if report.is_void and not self._is_void:
+            self._is_void = True
+            yield from self.keep(DriftAlarm(report))
+
+    def close(self) -> Iterator[Event]:
+        """Closes the sinks and saves the watch; gives their faults."""
+        while self._open:
+            sink = self._open.pop(0)
+            yield from self._tried(sink, lambda sink=sink: sink.__exit__(None, None, None))  # type: ignore[misc]
+        if self._watch is not None:
+            watch, self._watch = self._watch, None
+            yield from self._tried(watch, watch.save)
+
+    def give_up(self) -> None:
+        """As `close`, where nobody listens any more; nothing is left to do after that."""
+        for _ in self.close():
+            pass
+
+    def _tried(self, place: Sink | Watch, close: Callable[[], object]) -> Iterator[Event]:
+        try:
+            close()
+        except OutputError as error:
+            yield self._fault(place, error)
+
+    def _fault(self, place: Sink | Watch, error: BlemishError) -> SinkFault:
+        self.num_faults += 1
+        is_first = id(place) not in self._failed
+        self._failed.add(id(place))
+        return SinkFault(type(place).__name__, error, is_first)
+
+
+class _Lots:
+    """The parts of the lot that is under way; p-values and names are all that is kept of them."""
+
+    def __init__(self, false_discovery_rate: float, num_good: int) -> None:
+        self.names: list[str] = []
+        self._rate, self._num_good = false_discovery_rate, num_good
+        self._p_values: list[float] = []
+        self._lot_id = ""
+
+    def has_ended(self, origin: Origin) -> bool:
+        """Whether an item is the first of another lot."""
+        return bool(self.names) and origin.lot_id != self._lot_id
+
+    def add(self, judged: Judged) -> None:
+        self._lot_id = judged.origin.lot_id
+        self.names.append(judged.origin.name)
+        self._p_values.append(judged.verdict.p_value)
+
+    def judge(self) -> LotJudged:
+        lot = judge_lot(self._p_values, num_good=self._num_good, false_discovery_rate=self._rate)
+        ended = LotJudged(self._lot_id, tuple(self.names), lot)
+        self.names, self._p_values = [], []
+        return ended
+
+
+def time_of(path: Path) -> datetime | None:
+    """When a file was last changed, None where that cannot be told."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    except (OSError, OverflowError, ValueError):
+        return None
+
+
+def _fewer(num_threads: int) -> Notice:
+    return Notice(f"memory ran out: going on with {num_threads} image{'s' if num_threads > 1 else ''} at a time")

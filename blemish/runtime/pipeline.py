@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from blemish.runtime.memory import is_out_of_memory
 
@@ -25,44 +26,78 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+class InOrder(Generic[Item, Result]):
+    """Work in threads, its results in the order in which the items were added; one thread adds, one takes.
+
+    An error comes up at its item's turn. Where memory runs out, the item is done again by itself, with `alone` where
+    that is given, and `num_threads` is halved from there on.
+    """
+
+    def __init__(
+        self, work: Callable[[Item], Result], num_threads: int, *, alone: Callable[[Item], Result] | None = None
+    ) -> None:
+        self.num_threads = num_threads
+        self._work, self._alone = work, alone or work
+        self._begun: deque[tuple[Item, Future[Result], int]] = deque()
+        self._pool = ThreadPoolExecutor(num_threads)
+        self._changing = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many results have not been taken yet."""
+        return len(self._begun)
+
+    def add(self, item: Item) -> None:
+        with self._changing:
+            self._begun.append((item, self._pool.submit(self._work, item), self.num_threads))
+
+    def take(self) -> Result:
+        """The next result, waited for; there must be one to come."""
+        item, future, threads_then = self._begun.popleft()
+        try:
+            return future.result()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        with self._changing:
+            wait([waiting for _, waiting, _ in self._begun])  # their memory is free again when this one is done anew
+            if 1 < self.num_threads == threads_then:  # else it was begun before the last halving
+                self.num_threads //= 2
+                self._pool.shutdown()
+                self._pool = ThreadPoolExecutor(self.num_threads)
+            return self._alone(item)
+
+    def close(self) -> None:
+        """Ends when the work that is under way is done; what waits is dropped."""
+        with self._changing:
+            self._pool.shutdown(cancel_futures=True)
+
+
 def map_in_order(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     num_threads: int,
     *,
-    alone: Callable[[Item], Result] | None = None,
     on_fewer: Callable[[int], None] = lambda num_threads: None,
-) -> Iterator[Result]:
-    """`work` of each item, in the order of the items; these are taken no sooner than there is room for them.
+) -> Generator[Result, None, None]:
+    """`work` of each item as by `InOrder`; items are taken no sooner than there is room for them.
 
-    An error comes up at its item's turn. Where memory runs out, the item is done again by itself, with `alone` where
-    that is given, and the number of threads is halved from there on (`on_fewer` is told the new number).
+    `on_fewer` is told the new number of threads where memory ran out.
 
     >>> list(map_in_order(str.upper, iter("abc"), 2))
     ['A', 'B', 'C']
     """
     source = iter(items)
-    begun: deque[tuple[Item, Future[Result], int]] = deque()
-    pool = ThreadPoolExecutor(num_threads)
+    begun = InOrder(work, num_threads)
     try:
         while True:
-            for item in islice(source, max(0, AHEAD * num_threads - len(begun))):
-                begun.append((item, pool.submit(work, item), num_threads))
-            if not begun:
+            for item in islice(source, max(0, AHEAD * begun.num_threads - len(begun))):
+                begun.add(item)
+            if not len(begun):
                 return
-            item, future, threads_then = begun.popleft()
-            try:
-                result = future.result()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                wait([waiting for _, waiting, _ in begun])  # their memory is free again when this one is done anew
-                if 1 < num_threads == threads_then:  # else it was begun before the last halving
-                    num_threads //= 2
-                    on_fewer(num_threads)
-                    pool.shutdown()
-                    pool = ThreadPoolExecutor(num_threads)
-                result = (alone or work)(item)
+            threads_then = begun.num_threads
+            result = begun.take()
+            if begun.num_threads < threads_then:
+                on_fewer(begun.num_threads)
             yield result
     finally:
-        pool.shutdown(cancel_futures=True)
+        begun.close()

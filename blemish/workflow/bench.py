@@ -23,7 +23,9 @@ from blemish.errors import EngineError, EngineWarning
 from blemish.files import write_file
 from blemish.images.decode import read_image
 from blemish.inspection.inspector import Inspector
-from blemish.line.stream import inspect_files
+from blemish.line.events import Item, Origin
+from blemish.line.sources import ArraySource
+from blemish.line.stream import run
 from blemish.runtime.engines import available_engines
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.schema import Progress, silent
@@ -148,9 +150,11 @@ def _measure(task: _Task) -> EngineSpeed:
     # As `blemish inspect` does it: several images at once with one thread for each, or the tiles of one.
     threads = 1 if inspector.tiling is None else task.threads
     inspector = Inspector(inspector.bundle, engine=task.engine, threads=threads)
+    files = ArraySource([Item(Origin(str(path), path), path) for path in paths])
     start = time.perf_counter()
-    num_files = sum(1 for _ in inspect_files(inspector, paths, num_threads=task.threads))
-    rate = num_files / (time.perf_counter() - start)
+    for _ in run(files, inspector, num_threads=task.threads):
+        pass
+    rate = len(paths) / (time.perf_counter() - start)
     p50, p90, p99 = np.percentile(times, [50, 90, 99])
     return EngineSpeed(
         task.engine,
@@ -159,6 +163,6 @@ def _measure(task: _Task) -> EngineSpeed:
         p99_ms=float(p99),
         num_runs=len(times),
         images_per_second=rate,
-        num_files=num_files,
+        num_files=len(paths),
         peak_memory_mb=peak_memory_mb(),
     )

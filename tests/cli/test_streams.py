@@ -142,6 +142,14 @@ class TestAReaderThatEnds:
             assert status in (0, 141)
             assert "rror" not in messages
 
+    def test_nothing_more_is_judged_where_nobody_is_told(
+        self, bundle_file: Path, product_folder: Path, tmp_path: Path
+    ) -> None:
+        for number in range(100):
+            shutil.copy(product_folder / "test" / "good" / "000.png", tmp_path / f"{number}.png")
+        status, messages = shell('B inspect "$1" "$2" | head -1', bundle_file, tmp_path)
+        assert (status, messages) == (141, "")
+
     def test_what_is_written_to_a_folder_is_complete(
         self, bundle_file: Path, product_folder: Path, tmp_path: Path
     ) -> None:

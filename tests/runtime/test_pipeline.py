@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blemish.errors import EngineError, ImageError
 from blemish.runtime.memory import is_out_of_memory
-from blemish.runtime.pipeline import AHEAD, map_in_order, usable_cores
+from blemish.runtime.pipeline import AHEAD, InOrder, map_in_order, usable_cores
 
 
 @settings(deadline=None, max_examples=30)
@@ -81,8 +81,32 @@ def test_what_never_fits_is_left_to_the_caller() -> None:
             raise MemoryError
         return "done"
 
-    results = map_in_order(work, range(5), 2, alone=lambda item: "too large")
-    assert list(results) == ["done", "done", "too large", "done", "done"]
+    begun = InOrder(work, 2, alone=lambda item: "too large")
+    for item in range(5):
+        begun.add(item)
+    assert [begun.take() for _ in range(5)] == ["done", "done", "too large", "done", "done"]
+    begun.close()
+
+
+def test_one_thread_adds_while_another_takes() -> None:
+    begun: InOrder[int, int] = InOrder(lambda item: item * item, 3)
+    room = threading.Semaphore(6)
+
+    def add() -> None:
+        for item in range(200):
+            room.acquire()
+            begun.add(item)
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    found = []
+    while len(found) < 200:
+        if len(begun):
+            found.append(begun.take())
+            room.release()
+    adding.join()
+    begun.close()
+    assert found == [item * item for item in range(200)]
 
 
 def test_the_words_of_engines_and_decoders_are_known() -> None:
