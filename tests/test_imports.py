@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inspection": {"images", "bundle", "runtime", "decisions", "watching"},
     "line": {"images", "datasets", "runtime", "inspection", "watching"},
     "workflow": {*BELOW},
-    "reports": {"metrics", "inspection"},
+    "reports": {"metrics", "inspection", "decisions"},
     "study": {*BELOW, "workflow", "reports"},
     "cluster": {*BELOW, "workflow", "study"},
     "model": {*BELOW, "workflow", "reports"},
