@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,18 @@ from blemish.bundle.write import write_bundle
 from blemish.errors import BlemishError, ImageError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
-from blemish.schema import Calibration, Cancel, Evaluation, Progress, TrainingRun, Verdict, never, silent
+from blemish.schema import (
+    Calibration,
+    Cancel,
+    Evaluation,
+    Image,
+    Progress,
+    Sensitivity,
+    TrainingRun,
+    Verdict,
+    never,
+    silent,
+)
 
 if TYPE_CHECKING:
     from blemish.datasets.index import DatasetIndex
@@ -30,7 +42,9 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A bundle with the verbs of the main job: inspect, evaluate, save; run by `engine` with `threads`, see `load`.
+    """A bundle with the verbs of the main job: inspect, evaluate, sensitivity, save.
+
+    Its graph is run by `engine` with `threads`, see `load`.
 
     A model can be sent to other processes, also after use: there it loads its graph anew when it is first needed.
     """
@@ -155,10 +169,56 @@ class Model:
         evaluation = evaluate(self.inspector, data, map_hw=map_hw, progress=progress)
         if report is not None:
             from blemish.reports.report import write_report
-            from blemish.workflow.augmented import augmented_samples
+            from blemish.workflow.augmented import augmented_samples, part_sample
 
-            write_report(evaluation, Path(report), self.calibration, augmented=augmented_samples(self.bundle))
+            write_report(
+                evaluation,
+                Path(report),
+                self.calibration,
+                augmented=augmented_samples(self.bundle),
+                sensitivity=self.bundle.sensitivity,
+                part=part_sample(self.bundle),
+            )
         return evaluation
+
+    def sensitivity(
+        self,
+        good: str | Path | Sequence[str | Path | NDArray[Any]],
+        *,
+        page: str | Path | None = None,
+        most_seconds: float | None = None,
+        progress: Progress = silent,
+    ) -> Sensitivity:
+        """Which defects, painted on good images, the model finds; with `page`, also a page in that folder.
+
+        `good` is a folder or data set, or files and arrays (see `inspect`); best are images that the model was not
+        trained on. The result is kept in the model's bundle, so that `save` and reports have it. Painted defects are
+        not real ones.
+        """
+        from blemish.images.decode import as_image
+        from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
+        from blemish.workflow.train import good_images
+
+        if isinstance(good, (str, Path)):
+            sources: Sequence[Path | Image] = good_images(good).sources
+        else:
+            sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one) for one in good]
+        seconds = MOST_SECONDS if most_seconds is None else most_seconds
+        request = SensitivityRequest(good=sources, most_seconds=seconds, progress=progress)
+        measured = measure_sensitivity(self.bundle, request)
+        self.bundle = replace(self.bundle, sensitivity=measured.sensitivity)
+        if page is not None:
+            from blemish.reports.sensitivity import Example, write_sensitivity_page
+
+            write_sensitivity_page(
+                measured.sensitivity,
+                Path(page),
+                name=self.bundle.manifest.data.name,
+                mm_per_px=self.calibration.mm_per_px,
+                part=measured.canvases[0].image,
+                examples=[Example(trial, picture) for trial, picture in clear_examples(measured)],
+            )
+        return measured.sensitivity
 
     def save(self, path: str | Path) -> Path:
         """`path`, now holding the bundle; written whole or not at all."""

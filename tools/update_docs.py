@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "inspect",
     "calibrate",
+    "sensitivity",
     "compare",
     "verify",
     "bench",

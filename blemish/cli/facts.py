@@ -17,9 +17,10 @@ def info(bundle: BundleFile, json: Json = False) -> None:
     """Show what a bundle holds and what it promises."""
     from blemish import model
     from blemish.decisions.promise import assumption_sentence, promise_sentence
+    from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
 
     made = model.load(bundle).bundle
-    manifest, calibration = made.manifest, made.calibration
+    manifest, calibration, told = made.manifest, made.calibration, made.sensitivity
     if json:
         print_json(
             {
@@ -29,6 +30,7 @@ def info(bundle: BundleFile, json: Json = False) -> None:
                 "pixel_threshold": calibration.pixel_threshold,
                 "promise": promise_sentence(calibration.promise),
                 "num_calibrations": len(made.history) + 1,
+                **({} if told is None else sensitivity_facts(told, calibration.mm_per_px)),
                 **manifest.model_dump(mode="json"),
             }
         )
@@ -48,6 +50,11 @@ def info(bundle: BundleFile, json: Json = False) -> None:
     show(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")
     show(f"promise     {promise_sentence(calibration.promise)}")
     show(f"            {assumption_sentence(calibration.method)}")
+    if told is None:
+        show("sensitivity not measured; `blemish sensitivity` tells which defects would be missed")
+    else:
+        show(f"sensitivity {sensitivity_sentence(told, calibration.mm_per_px)}")
+        show(f"            {NOT_REAL}")
 
 
 def detectors(json: Json = False) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn, speed, study
+from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, study
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.cli.options import with_ray_address
 from blemish.errors import BlemishError, EngineWarning
@@ -30,6 +30,7 @@ for command in (
     judge.evaluate,
     judge.inspect,
     decide.calibrate,
+    sensitivity.sensitivity,
     study.compare,
     speed.verify,
     speed.bench,

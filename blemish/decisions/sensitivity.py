@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,10 @@ NOT_REAL = (
     "found more or less often."
 )
 
-_NOUNS: Mapping[GradedKind, str] = MappingProxyType(
+NOUNS: Mapping[GradedKind, str] = MappingProxyType(
     {"spot": "spots", "scratch": "scratches", "missing": "missing pieces", "texture": "patches of another texture"}
 )
+"""What several defects of a kind are called."""
 _HEADLINE: tuple[GradedKind, ...] = ("spot", "scratch")
 
 
@@ -182,9 +183,9 @@ def sensitivity_sentence(sensitivity: Sensitivity, mm_per_px: float | None = Non
             size = curves[kind].size_found(STRENGTHS["clear"])
             text = size_text(size.size_px, mm_per_px) + (" wide" if kind == "scratch" else "")
             if size.outcome == "not reached":
-                missed.append(f"clear {_NOUNS[kind]} up to {text}")
+                missed.append(f"clear {NOUNS[kind]} up to {text}")
             else:
-                found.append(f"clear {_NOUNS[kind]} from {text}")
+                found.append(f"clear {NOUNS[kind]} from {text}")
     parts = [f"{percent(SHARE)} of {' and of '.join(found)}"] if found else []
     if missed:
         parts.append(f"less than {percent(SHARE)} of {' and of '.join(missed)}")
@@ -194,6 +195,30 @@ def sensitivity_sentence(sensitivity: Sensitivity, mm_per_px: float | None = Non
         if parts
         else f"Finds {percent(sensitivity.share_found)} of all {total:,} painted test defects."
     )
+
+
+def sensitivity_facts(sensitivity: Sensitivity, mm_per_px: float | None = None) -> dict[str, Any]:
+    """The result as plain JSON values: the sentence, counts, and for each kind and strength the sizes found.
+
+    `size_px` and `sure_px` are those of `SizeFound`; the same in `_mm` where the scale is known.
+    """
+    sizes = []
+    for curve in detection_curves(sensitivity.trials):
+        for name, strength in STRENGTHS.items():
+            size = curve.size_found(strength)
+            row = {"kind": curve.kind, "strength": name, **dataclasses.asdict(size)}
+            if mm_per_px is not None:
+                row["size_mm"] = size.size_px * mm_per_px
+                row["sure_mm"] = None if size.sure_px is None else size.sure_px * mm_per_px
+            sizes.append(row)
+    return {
+        "sensitivity": sensitivity_sentence(sensitivity, mm_per_px),
+        "share_found": sensitivity.share_found,
+        "num_painted": len(sensitivity.trials),
+        "num_images": sensitivity.num_images,
+        "num_rejected": sensitivity.num_rejected,
+        "sizes": sizes,
+    }
 
 
 def size_text(size_px: float, mm_per_px: float | None = None) -> str:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from blemish.decisions.promise import chance_of_rejects, make_promise, parts_over_of, supported_rate
+from blemish.decisions.sensitivity import num_found_at
 from blemish.metrics.intervals import clopper_pearson
 from blemish.reports import words
 from blemish.reports.charts import axis_of, band_path, histogram, line_path
-from blemish.schema import DEFECTIVE, GOOD, Calibration, CostCurve, Decision, Evaluation, ImageResult
+from blemish.schema import DEFECTIVE, GOOD, Calibration, CostCurve, Decision, Evaluation, ImageResult, Sensitivity
 
 SIGNIFICANCE = 0.05
 """A promise counts as broken when what was seen would come less often than this if it were kept."""
@@ -91,7 +92,9 @@ def check_words(check: PromiseCheck) -> str:
     )
 
 
-def decision_section(evaluation: Evaluation, calibration: Calibration | None, threshold: float) -> dict[str, Any]:
+def decision_section(
+    evaluation: Evaluation, calibration: Calibration | None, threshold: float, sensitivity: Sensitivity | None = None
+) -> dict[str, Any]:
     """Histograms, rates and confusion matrix at the threshold, and what the page needs to move it."""
     results, metrics = evaluation.results, evaluation.metrics
     scores = {label: [result.score for result in results if result.label == label] for label in (GOOD, DEFECTIVE)}
@@ -132,7 +135,12 @@ def decision_section(evaluation: Evaluation, calibration: Calibration | None, th
             "reject": curve.costs.reject if curve else "",
             "defect_percent": 100 * curve.costs.defect_rate if curve else "",
         },
-        "offers": [] if calibration is None else _offers(calibration, scores[GOOD], scores[DEFECTIVE]),
+        "offers": []
+        if calibration is None
+        else [
+            {**offer, "painted": None if sensitivity is None else _painted_share(sensitivity, offer["threshold"])}
+            for offer in _offers(calibration, scores[GOOD], scores[DEFECTIVE])
+        ],
         "cost_chart": None if curve is None else _cost_chart(curve),
         "page_facts": {**page_facts(results, threshold, calibration), "low": x.low, "high": x.high},
     }
@@ -148,6 +156,10 @@ def _regions_words(metrics: Mapping[str, Any]) -> str:
         f"(connected parts of the masks); {aside:,} of {words.plural(metrics['num_regions'], 'region')} found touch "
         "none."
     )
+
+
+def _painted_share(sensitivity: Sensitivity, threshold: float) -> float:
+    return num_found_at(sensitivity, threshold) / len(sensitivity.trials)
 
 
 def _offers(calibration: Calibration, good: Sequence[float], defective: Sequence[float]) -> list[dict[str, Any]]:

@@ -192,8 +192,11 @@ def heat_uri(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> str:
             cv2.resize(anomaly_map.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA), np.float32
         )
     rgba = color_map(anomaly_map, scale)
-    if not rgba[..., 3].any():
-        return ""
+    return picture_uri(rgba) if rgba[..., 3].any() else ""
+
+
+def picture_uri(rgba: NDArray[np.uint8]) -> str:
+    """A transparent WebP of RGBA pixels as a data URI."""
     return _webp_uri(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), MAP_QUALITY)
 
 

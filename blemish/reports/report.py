@@ -24,9 +24,10 @@ from blemish.reports.decision import (
 )
 from blemish.reports.gallery import frame_of, groups_of, photo_uri
 from blemish.reports.page import render
+from blemish.reports.sensitivity import sensitivity_section
 from blemish.reports.separation import curves_section, defects_section, measures_note, measures_section
 from blemish.reports.training import training_of
-from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult
+from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult, Sensitivity
 from blemish.text import json_text, json_value
 
 MAX_ROWS = 2000
@@ -42,15 +43,18 @@ def write_report(
     calibration: Calibration | None = None,
     *,
     augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+    sensitivity: Sensitivity | None = None,
+    part: Image | None = None,
 ) -> Path:
     """The page `index.html`, written into `folder` with `evaluation.json` beside it.
 
     The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
     shows what the threshold promises and whether the test images bear it out. `augmented` has rows of named images:
-    a training image, then augmented forms of it.
+    a training image, then augmented forms of it. `sensitivity` is what is found of painted defects, and `part` a good
+    image to show blind places on.
     """
     folder = Path(folder)
-    page = report_page(evaluation, calibration, augmented=augmented)
+    page = report_page(evaluation, calibration, augmented=augmented, sensitivity=sensitivity, part=part)
     write_text(folder / "evaluation.json", json_text(evaluation_json(evaluation), indent=1))
     return write_text(folder / "index.html", page)
 
@@ -73,6 +77,8 @@ def report_page(
     calibration: Calibration | None = None,
     *,
     augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+    sensitivity: Sensitivity | None = None,
+    part: Image | None = None,
 ) -> str:
     """The report as HTML text; see `write_report`."""
     metrics, results = evaluation.metrics, evaluation.results
@@ -96,7 +102,8 @@ def report_page(
             "test_words": check_words(check) if check else "",
         },
         notes=_notes(evaluation, check),
-        decision=None if threshold is None else decision_section(evaluation, calibration, threshold),
+        decision=None if threshold is None else decision_section(evaluation, calibration, threshold, sensitivity),
+        sensitivity=None if sensitivity is None else _sensitivity(sensitivity, calibration, part),
         curves=curves_section(metrics, results),
         measures=measures_section(metrics),
         measures_note=measures_note(metrics, results),
@@ -114,6 +121,10 @@ def report_page(
             else f"The {len(shown):,} highest scores of {len(results):,} images"
         ),
     )
+
+
+def _sensitivity(sensitivity: Sensitivity, calibration: Calibration | None, part: Image | None) -> dict[str, Any]:
+    return sensitivity_section(sensitivity, None if calibration is None else calibration.mm_per_px, part)
 
 
 def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:

@@ -35,6 +35,13 @@ def augmented_samples(bundle: Bundle) -> tuple[tuple[NamedImage, ...], ...]:
     return tuple(rows)
 
 
+def part_sample(bundle: Bundle) -> Image | None:
+    """A good image of the bundle; None where its samples are tiles and none shows a whole part."""
+    if bundle.manifest.tiling is not None or not bundle.samples:
+        return None
+    return _decode(bundle.samples[0], bundle.manifest.input_hw)
+
+
 def _decode(sample: bytes, hw: tuple[int, int]) -> Image | None:
     """The image in a PNG file of the input size; the size is read first, since a bundle may come from anywhere."""
     if sample[16:24] != struct.pack(">II", hw[1], hw[0]):

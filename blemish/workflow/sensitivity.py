@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from blemish.bundle.bundle import Bundle
 from blemish.datasets.sequence import ImageFiles
+from blemish.decisions.sensitivity import STRENGTHS
 from blemish.errors import CalibrationError, DataError, SettingsError
 from blemish.inspection.inspector import judge_prediction
 from blemish.inspection.predict import predict_image
@@ -20,6 +22,7 @@ from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import (
     Cancel,
+    GradedKind,
     Image,
     PaintedTrial,
     Prediction,
@@ -30,6 +33,8 @@ from blemish.schema import (
     never,
     silent,
 )
+from blemish.synthesis.graded import SCRATCH_LENGTH
+from blemish.workflow.calibrate import short_hashes
 from blemish.workflow.painting import BLOCK, Canvas, PlannedDefect, make_canvas, plan_defects
 
 NUM_PAINTED = 40 * BLOCK
@@ -65,7 +70,20 @@ class SensitivityRequest:
             raise SettingsError(f"{self.num_painted} painted defects in {self.threads} threads: give 1 or more of each")
 
 
-def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Sensitivity:
+@dataclass(frozen=True)
+class Measurement:
+    """A sensitivity with the images it was measured on: `planned` are its trials' defects, in their order."""
+
+    sensitivity: Sensitivity
+    canvases: tuple[Canvas, ...]
+    planned: tuple[PlannedDefect, ...]
+
+    def paint(self, number: int) -> Image:
+        """The image of a trial, as it was inspected."""
+        return self.planned[number].paint(self.canvases)[0]
+
+
+def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Measurement:
     """What the bundle finds of defects painted on good images.
 
     Each painted image is judged as a part is: by the bundle's graph, zone, thresholds and rules. Found is what is
@@ -83,10 +101,13 @@ def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Sensitiv
             "give good images that look like those of the training, or calibrate with these"
         )
 
+    tried: list[PlannedDefect] = []
+
     def plan() -> Iterator[PlannedDefect]:
         for number, planned in enumerate(plan_defects(request.num_painted, canvases, request.seed)):
             if number and number % BLOCK == 0 and time.monotonic() - start > request.most_seconds:
                 return
+            tried.append(planned)
             yield planned
 
     def try_one(planned: PlannedDefect) -> PaintedTrial:
@@ -106,13 +127,46 @@ def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Sensitiv
         trials.append(trial)
         report("inspecting painted defects", len(trials), request.num_painted)
     heights, widths = zip(*(canvas.image.shape[:2] for canvas in canvases), strict=True)
-    return Sensitivity(
+    sensitivity = Sensitivity(
         trials=tuple(trials),
         num_images=len(canvases),
         num_rejected=num_rejected,
         image_hw=(int(np.median(heights)), int(np.median(widths))),
         image_threshold=bundle.calibration.image_threshold,
     )
+    return Measurement(sensitivity, tuple(canvases), tuple(tried))
+
+
+def clear_examples(measured: Measurement, num_of_each: int = 6) -> tuple[tuple[PaintedTrial, Image], ...]:
+    """Some trials of clear defects of each kind, from small to large, each with a picture cut out about the defect."""
+    examples = []
+    trials = measured.sensitivity.trials
+    for kind in get_args(GradedKind):
+        numbers = [
+            number for number, trial in enumerate(trials) if trial.kind == kind and trial.strength == STRENGTHS["clear"]
+        ]
+        numbers.sort(key=lambda number: trials[number].size_px)
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, min(num_of_each, len(numbers))).round().astype(np.intp))
+        for place in chosen.tolist():
+            number = numbers[place]
+            examples.append((trials[number], _cut_out(measured.paint(number), trials[number])))
+    return tuple(examples)
+
+
+def _cut_out(image: Image, trial: PaintedTrial) -> Image:
+    """A square of the image about a painted defect, about three times as wide as that; at least 64 pixels."""
+    height, width = image.shape[:2]
+    length = trial.size_px * (SCRATCH_LENGTH if trial.kind == "scratch" else 1)
+    side = min(max(64, round(3 * length)), height, width)
+    left = min(max(0, round(trial.place[0] * width) - side // 2), width - side)
+    top = min(max(0, round(trial.place[1] * height) - side // 2), height - side)
+    return image[top : top + side, left : left + side]
+
+
+def num_seen(bundle: Bundle, paths: Sequence[Path]) -> int:
+    """How many of the files the bundle was trained on: of defects painted on these slightly fewer are found."""
+    known = set(bundle.manifest.data.image_sha256)
+    return sum(digest in known for digest in short_hashes(paths))
 
 
 def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas], int]:

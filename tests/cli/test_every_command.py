@@ -72,6 +72,7 @@ def arguments(
         ("evaluate",): [bundle, product_folder],
         ("inspect",): [bundle, product_folder / "test" / "good" / "000.png"],
         ("calibrate",): [bundle, "--false-reject", "0.2"],
+        ("sensitivity",): [bundle, product_folder / "test" / "good", "--seconds", "0"],
         ("compare",): [product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study"],
         ("verify",): [bundle, "--engine", "onnxruntime"],
         ("bench",): [bundle, "--engine", "onnxruntime", "--seconds", "0.1"],

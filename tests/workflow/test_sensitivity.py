@@ -24,7 +24,7 @@ from blemish.workflow.sensitivity import NUM_PAINTED, SensitivityRequest, measur
 
 
 def measured(bundle: Bundle, good: Sequence[Path | Image], **changes: Any) -> Sensitivity:
-    return measure_sensitivity(bundle, SensitivityRequest(good=good, **changes))
+    return measure_sensitivity(bundle, SensitivityRequest(good=good, **changes)).sensitivity
 
 
 def under(bundle: Bundle, **changes: Any) -> Bundle:
