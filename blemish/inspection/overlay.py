@@ -150,7 +150,7 @@ def write_png(path: Path, image: Image) -> Path:
     ok, encoded = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
     if not ok:
         raise OutputError(f"{path}: an image of {image.shape[1]} x {image.shape[0]} pixels cannot be written as PNG")
-    return write_file(path, encoded.tobytes())
+    return write_file(path, encoded.tobytes(), survives_power_cut=False)  # a tenth of the time of a run otherwise
 
 
 def _draw_outlines(image: Image, contours: list[NDArray[np.int32]], color: tuple[int, int, int]) -> Image:
