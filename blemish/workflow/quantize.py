@@ -95,8 +95,7 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
         exact, rounded = Session(bundle.graph, engine=engine), Session(graph, engine=engine)
         found, reference = judge_images(bundle, rounded, images), judge_images(bundle, exact, images)
         check = compare(engine, found, reference, bundle.calibration, time_session(rounded, images))
-        if not _is_same(check):
-            raise _not_same(check)
+        _require_same(check)
         gains.append(EngineGain(check, time_session(exact, images)))
         same &= _same_under_history(bundle, found, reference)
     return Quantized(
@@ -140,13 +139,14 @@ def _is_same(check: EngineCheck) -> bool:
     return is_close and check.num_flips == 0
 
 
-def _not_same(check: EngineCheck) -> EngineError:
-    map_share = check.relative_map_difference
-    return EngineError(
-        f"f32 is kept: in int8 {check.num_flips} of {check.num_images} verdicts would change ({check.engine}), "
-        f"maps by up to {map_share:.1%} and scores by up to {check.relative_difference:.1%} of the distance from "
-        f"the usual good part to the threshold; allowed are none, {MAP_BOUND:.0%} and {SCORE_BOUND:.0%}"
-    )
+def _require_same(check: EngineCheck) -> None:
+    if not _is_same(check):
+        map_share = check.relative_map_difference
+        raise EngineError(
+            f"f32 is kept: in int8 {check.num_flips} of {check.num_images} verdicts would change ({check.engine}), "
+            f"maps by up to {map_share:.1%} and scores by up to {check.relative_difference:.1%} of the distance from "
+            f"the usual good part to the threshold; allowed are none, {MAP_BOUND:.0%} and {SCORE_BOUND:.0%}"
+        )
 
 
 Judged = Sequence[tuple[Prediction, Verdict]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blemish.decisions.in_force import change_wishes, wishes_in_force
@@ -22,7 +22,7 @@ def make(settings: CalibrationSettings, defective: list[float] | None = None) ->
 
 
 costs = st.builds(Costs, st.floats(0.1, 1e4), st.floats(0.1, 1e4), st.floats(1e-4, 0.5))
-settings = st.builds(
+wanted = st.builds(
     CalibrationSettings,
     false_reject=st.floats(0.001, 0.4),
     confidence=st.floats(0.6, 0.99),
@@ -31,7 +31,8 @@ settings = st.builds(
 )
 
 
-@given(settings)
+@settings(deadline=None)
+@given(wanted)
 def test_kept_wishes_give_the_same_calibration(wishes: CalibrationSettings) -> None:
     made = make(wishes)
     in_force = wishes_in_force(made)
