@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
+from blemish.bundle.change import save_changed
+from blemish.bundle.manifest import Manifest
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.errors import BlemishError, ImageError
@@ -53,6 +56,7 @@ class Model:
         self.bundle = bundle
         self.engine = engine
         self.threads = threads
+        self._file: tuple[str, Manifest] | None = None
 
     @property
     def calibration(self) -> Calibration:
@@ -221,7 +225,15 @@ class Model:
         return measured.sensitivity
 
     def save(self, path: str | Path) -> Path:
-        """`path`, now holding the bundle; written whole or not at all."""
+        """`path`, now holding the bundle; written whole or not at all.
+
+        Raises BundleError where it is the file that the model was loaded from, and another program has changed that
+        since.
+        """
+        place = os.path.realpath(path)
+        if self._file is not None and self._file[0] == place:
+            self._file = place, save_changed(self.bundle, Path(path), self._file[1])
+            return Path(path)
         return write_bundle(self.bundle, Path(path))
 
 
@@ -298,4 +310,6 @@ def load(path: str | Path, *, engine: str = DEFAULT_ENGINE, threads: int = 0) ->
     `engine` is what runs its graph, "auto" the fastest one that gives the same verdicts on this machine; an engine that
     fails to load is replaced by the default one with an `EngineWarning`. `threads` 0 uses all physical cores.
     """
-    return Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads)
+    model = Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads)
+    model._file = os.path.realpath(path), model.bundle.manifest
+    return model

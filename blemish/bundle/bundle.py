@@ -38,9 +38,20 @@ class Bundle:
 
     @cached_property
     def bundle_id(self) -> str:
-        """16 hex digits that change with the graph or the calibration, and with nothing else."""
-        decision = hashlib.sha256(CALIBRATION.dump_json(self.calibration)).hexdigest()
+        """16 hex digits that change with the graph or the calibration, and with nothing else.
+
+        When, by whom and why a calibration was made does not count: equal decisions have equal names.
+        """
+        decides = replace(self.calibration, created="", by="", reason="")
+        decision = hashlib.sha256(CALIBRATION.dump_json(decides)).hexdigest()
         return hashlib.sha256((self.graph_sha256 + decision).encode()).hexdigest()[:16]
+
+    @property
+    def carried(self) -> frozenset[int]:
+        """Numbers in the history (from 1) of calibrations made before int8 that hold for this graph too."""
+        facts = self.manifest.facts.get("int8")
+        numbers = facts.get("carried") if isinstance(facts, dict) else None
+        return frozenset(n for n in numbers if isinstance(n, int)) if isinstance(numbers, list) else frozenset()
 
     def with_calibration(self, calibration: Calibration) -> Bundle:
         """The same graph under another calibration; the one in force until now goes into the history.

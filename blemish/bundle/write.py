@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 
 from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
-from blemish.files import write_file
+from blemish.bundle.manifest import Manifest
+from blemish.files import locked, write_file
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time stamp of every member, so that equal contents make equal files."""
 
 
 def write_bundle(bundle: Bundle, path: Path) -> Path:
-    """`path`, now holding the bundle; written whole or not at all. Raises OutputError."""
+    """`path`, now holding the bundle; written whole or not at all, and in turn with others that change the file.
+
+    Raises OutputError.
+    """
+    place = Path(os.path.realpath(path))
+    with locked(place):
+        replace_bundle(bundle, place)
+    return path
+
+
+def replace_bundle(bundle: Bundle, path: Path) -> Manifest:
+    """Writes the file, whose lock is held, and gives the manifest in it."""
     members = {
         "graph.onnx": bundle.graph,
         "calibration.json": CALIBRATION.dump_json(bundle.calibration, indent=1),
@@ -31,4 +44,5 @@ def write_bundle(bundle: Bundle, path: Path) -> Path:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in {"manifest.json": manifest.to_json(), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
-    return write_file(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
+    return manifest

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
-from blemish.cli.options import BundleFile, Confidence, FalseReject, Json, MmPerPx, Rules, ZoneFile
+from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.facts import show_history
+from blemish.cli.options import BundleFile, Json, MmPerPx, Rules, ZoneFile
 from blemish.cli.places import list_places
+
+if TYPE_CHECKING:
+    from blemish.bundle.bundle import Bundle
+
+KEPT = ("false reject rate", "confidence", "review rate", "costs", "rules", "zone", "scale")
+"""Rows that are told as kept: what a person can ask for."""
 
 
 def calibrate(
@@ -21,23 +31,34 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Bundle to write; by default the bundle itself.")
     ] = None,
-    false_reject: FalseReject = 0.05,
-    confidence: Confidence = None,
+    false_reject: Annotated[
+        float | None, typer.Option(help="Wanted share of good parts that are rejected, on average.")
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="Make the rate a limit that holds with this confidence, for example 0.95; 0: an average."),
+    ] = None,
     review_rate: Annotated[
-        float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
+        float | None,
+        typer.Option(help="Wanted share of good parts that are rejected or put up for review; 0: no review."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail where the good images cannot support the wanted rate.")
     ] = False,
-    cost_escape: Annotated[float | None, typer.Option(help="Cost of a defective part that is accepted.")] = None,
-    cost_reject: Annotated[float, typer.Option(help="Cost of a good part that is rejected.")] = 1.0,
-    defect_rate: Annotated[float, typer.Option(help="Expected share of defective parts.")] = 0.01,
+    cost_escape: Annotated[
+        float | None, typer.Option(help="Cost of a defective part that is accepted; 0: choose by the rate.")
+    ] = None,
+    cost_reject: Annotated[float | None, typer.Option(help="Cost of a good part that is rejected; at first 1.")] = None,
+    defect_rate: Annotated[float | None, typer.Option(help="Expected share of defective parts; at first 0.01.")] = None,
     defective: Annotated[
         list[Path] | None, typer.Option(help="Defective images or their folder, for the choice by costs.")
     ] = None,
     assumed_shift: Annotated[
-        float, typer.Option(help="Without defective images: how many deviations higher defects are taken to score.")
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            help="Without defective images: how many deviations higher defects are taken to score; at first 4."
+        ),
+    ] = None,
     zone: ZoneFile = None,
     rules: Rules = None,
     mm_per_px: MmPerPx = None,
@@ -45,66 +66,112 @@ def calibrate(
     by: Annotated[str, typer.Option(help="Who, for the history; by default the user's name.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Only list the calibrations so far.")] = False,
     restore: Annotated[int | None, typer.Option(help="Put this number of the history in force again.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Set thresholds and rules anew, without a new fit; the old calibration is kept in the bundle's history."""
-    from blemish import model
+    """Set thresholds and rules anew, without a new fit; what is not given stays as it is.
+
+    The old calibration is kept in the bundle's history.
+    """
+    from blemish.bundle.change import change_bundle
+    from blemish.bundle.read import read_bundle
+    from blemish.bundle.write import write_bundle
     from blemish.datasets.left_out import left_out_json
-    from blemish.decisions.explain import explain
-    from blemish.decisions.wishes import CalibrationSettings
-    from blemish.schema import Costs
+    from blemish.decisions.in_force import change_wishes, wishes_in_force
     from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle, product_facts, restore_bundle
 
-    present = model.load(bundle).bundle
     if history:
-        rows = [
-            {
-                "number": number,
-                "created": entry.created,
-                "by": entry.by,
-                "reason": entry.reason,
-                "threshold": entry.image_threshold,
-            }
-            for number, entry in enumerate((*present.history, present.calibration), start=1)
-        ]
-        if json:
-            print_json({"calibrations": rows})
-        for row in rows if not json else ():
-            show(f"{row['number']}  {row['created']}  {row['by']}  {row['threshold']:.6g}  {row['reason']}")
+        show_history(read_bundle(bundle), json=json)
         return
-    left_out: list[dict[str, str | int]] = []
-    if restore is not None:
-        new = restore_bundle(present, restore, reason=reason, by=by)
-    else:
-        costs = None if cost_escape is None else Costs(cost_escape, cost_reject, defect_rate)
-        good_found, defective_found = list_places(good or []), list_places(defective or [])
-        left_out = left_out_json((*good_found.left_out, *defective_found.left_out))
+    good_found, defective_found = list_places(good or []), list_places(defective or [])
+    before: list[Bundle] = []
+
+    def change(present: Bundle) -> Bundle:
+        before[:] = [present]
+        if restore is not None:
+            return restore_bundle(present, restore, reason=reason, by=by)
+        wishes = change_wishes(
+            wishes_in_force(present.calibration),
+            false_reject=false_reject,
+            confidence=confidence,
+            review_rate=review_rate,
+            strict=strict,
+            cost_escape=cost_escape,
+            cost_reject=cost_reject,
+            defect_rate=defect_rate,
+            assumed_shift=assumed_shift,
+        )
         with progress_bars() as progress:
             request = CalibrateRequest(
                 good=good_found.images,
                 defective=defective_found.images,
-                wishes=CalibrationSettings(false_reject, confidence, review_rate, strict, costs, assumed_shift),
+                wishes=wishes,
                 product=product_facts(zone, rules, mm_per_px, present.calibration),
                 reason=reason,
                 by=by,
                 progress=progress,
             )
-            new = calibrate_bundle(present, request)
-    path = model.Model(new).save(output or bundle)
-    sentences = explain(new.calibration)
+            return calibrate_bundle(present, request)
+
+    path = output or bundle
+    if not dry_run and os.path.realpath(path) == os.path.realpath(bundle):
+        new = change_bundle(bundle, change, lambda: say(f"{path}: another program is changing it; waiting for it"))
+    else:
+        new = change(read_bundle(bundle))
+        if not dry_run:
+            write_bundle(new, path)
+    left_out = left_out_json((*good_found.left_out, *defective_found.left_out))
+    _tell(path, before[0], new, left_out, dry_run=dry_run, is_rate_given=false_reject is not None, json=json)
+
+
+def _tell(
+    path: Path,
+    before: Bundle,
+    new: Bundle,
+    left_out: Sequence[Mapping[str, str | int]],
+    *,
+    dry_run: bool,
+    is_rate_given: bool,
+    json: bool,
+) -> None:
+    """What was, what is, and what that promises."""
+    from blemish.decisions.changes import changes, describe
+    from blemish.decisions.explain import explain
+
+    made = new.calibration
+    found = changes(before.calibration, made)
     if json:
         print_json(
             {
                 "bundle": str(path),
                 "bundle_id": new.bundle_id,
-                "threshold": new.calibration.image_threshold,
-                "review_threshold": new.calibration.review_threshold,
-                "pixel_threshold": new.calibration.pixel_threshold,
-                "sentences": sentences,
+                "number": len(new.history) + 1,
+                "is_written": not dry_run,
+                "threshold": made.image_threshold,
+                "review_threshold": made.review_threshold,
+                "pixel_threshold": made.pixel_threshold,
+                "before": describe(before.calibration),
+                "after": describe(made),
+                "changes": [asdict(change) for change in found],
+                "sentences": explain(made),
                 "left_out": left_out,
             }
         )
         return
-    say(f"{path}: threshold {new.calibration.image_threshold:.6g}, before {present.calibration.image_threshold:.6g}")
-    for sentence in sentences:
+    is_now = "would be" if dry_run else "is"
+    say(
+        f"{path}: threshold {is_now} {made.image_threshold:.6g}, before {before.calibration.image_threshold:.6g}; "
+        f"calibration number {len(new.history) + 1}, by {made.by}: {made.reason}"
+    )
+    for change in found:
+        say(f"changed  {change}")
+    changed = {change.name for change in found}
+    for name, text in describe(made).items():
+        if name in KEPT and name not in changed:
+            say(f"kept     {name}: {text}")
+    for sentence in explain(made):
         say(sentence)
+    if is_rate_given and made.cost_curve is not None:
+        say("The costs choose the threshold, not the rate; --cost-escape 0 lets the rate choose.")
+    if dry_run:
+        say("Nothing was written.")

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BundleFile, Json
 from blemish.errors import BackboneError, SettingsError
-from blemish.schema import Backbone, Layer
+from blemish.schema import Backbone, Calibration, Layer
+
+if TYPE_CHECKING:
+    from blemish.bundle.bundle import Bundle
 
 
-def info(bundle: BundleFile, json: Json = False) -> None:
-    """Show what a bundle holds and what it promises."""
+def info(
+    bundle: BundleFile,
+    history: Annotated[
+        bool, typer.Option("--history", help="List the calibrations so far: when, by whom, why, and what changed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what a bundle holds, what it decides by and what it promises, after opening it as `inspect` does."""
     from blemish import model
+    from blemish.decisions.changes import describe
+    from blemish.decisions.explain import explain
     from blemish.decisions.promise import assumption_sentence, promise_sentence
+    from blemish.decisions.rule_text import describe_rule
     from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
 
-    made = model.load(bundle).bundle
+    opened = model.load(bundle)
+    made = opened.bundle
+    if history:
+        show_history(made, json=json)
+        return
+    _ = opened.inspector  # what it cannot open is told here, too
     manifest, calibration, told = made.manifest, made.calibration, made.sensitivity
+    decides = describe(calibration)
     if json:
         print_json(
             {
                 "bundle_id": made.bundle_id,
                 "graph_sha256": made.graph_sha256,
                 "threshold": calibration.image_threshold,
+                "review_threshold": calibration.review_threshold,
                 "pixel_threshold": calibration.pixel_threshold,
                 "promise": promise_sentence(calibration.promise),
+                "sentences": explain(calibration),
+                "rules": [describe_rule(rule) for rule in calibration.rules],
+                "zone": None if calibration.zone is None else decides["zone"],
+                "mm_per_px": calibration.mm_per_px,
+                "costs": None if calibration.cost_curve is None else decides["costs"],
+                "calibrated": {"created": calibration.created, "by": calibration.by, "reason": calibration.reason},
                 "num_calibrations": len(made.history) + 1,
                 **({} if told is None else sensitivity_facts(told, calibration.mm_per_px)),
                 **manifest.model_dump(mode="json"),
@@ -47,14 +73,66 @@ def info(bundle: BundleFile, json: Json = False) -> None:
         show(f"tiles       images are cut into squares of {tile_px} pixels; {num_tiles} were learned from")
     show(f"fitted on   {manifest.data.num_fit} good images of {manifest.data.name}")
     show(f"settings    {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
+    show(f"calibrated  {_signed(calibration)}; number {len(made.history) + 1} (see --history)")
     show(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")
+    if calibration.review_threshold is not None:
+        show(f"review      over {decides['review threshold']}, {decides['review rate']}")
     show(f"promise     {promise_sentence(calibration.promise)}")
     show(f"            {assumption_sentence(calibration.method)}")
+    show(f"costs       {decides['costs']}")
+    show(f"zone        {decides['zone']}")
+    show(f"scale       {decides['scale']}")
+    for number, rule in enumerate(calibration.rules):
+        show(f"{'' if number else 'rules':12}{describe_rule(rule)}")
+    if not calibration.rules:
+        show("rules       none")
     if told is None:
         show("sensitivity not measured; `blemish sensitivity` tells which defects would be missed")
     else:
         show(f"sensitivity {sensitivity_sentence(told, calibration.mm_per_px)}")
         show(f"            {NOT_REAL}")
+
+
+def show_history(bundle: Bundle, *, json: bool) -> None:
+    """Lists the calibrations of a bundle, oldest first, so that each can be told from the one before and restored."""
+    from blemish.decisions.changes import changes, describe
+    from blemish.decisions.history import obstacle
+
+    entries = (*bundle.history, bundle.calibration)
+    rows: list[dict[str, Any]] = []
+    for number, entry in enumerate(entries, start=1):
+        rows.append(
+            {
+                "number": number,
+                "in_force": number == len(entries),
+                "created": entry.created,
+                "by": entry.by,
+                "reason": entry.reason,
+                "threshold": entry.image_threshold,
+                "decides": describe(entry),
+                "changes": [asdict(change) for change in changes(entries[number - 2], entry)] if number > 1 else [],
+                "obstacle": obstacle(number, entry, bundle.graph_sha256, bundle.carried),
+            }
+        )
+    if json:
+        print_json({"calibrations": rows})
+        return
+    for row, entry in zip(rows, entries, strict=True):
+        show(f"{row['number']}  {_signed(entry)}{'  (in force)' if row['in_force'] else ''}")
+        if row["number"] == 1:
+            show("   " + "; ".join(f"{name} {text}" for name, text in row["decides"].items() if text != "none"))
+        for change in row["changes"]:
+            show(f"   {change['name']}: {change['before']} -> {change['after']}")
+        if row["number"] > 1 and not row["changes"]:
+            show("   nothing changed")
+        if row["obstacle"]:
+            show(f"   cannot be restored: {row['obstacle']}")
+
+
+def _signed(calibration: Calibration) -> str:
+    """When, by whom and why; bundles of earlier versions do not say it of their first one."""
+    who = calibration.by or "unknown"
+    return f"{calibration.created or 'unknown date'}  {who}  {calibration.reason or 'no reason given'}"
 
 
 def detectors(json: Json = False) -> None:

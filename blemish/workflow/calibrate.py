@@ -17,8 +17,9 @@ from blemish.bundle.bundle import Bundle
 from blemish.datasets.index import hash_files
 from blemish.datasets.sequence import ImageFiles, ResizedImages
 from blemish.decisions.history import restore_calibration
+from blemish.decisions.in_force import wishes_in_force
 from blemish.decisions.reduction import reduce_map
-from blemish.decisions.rule_text import parse_rules
+from blemish.decisions.rule_text import check_rules, parse_rules
 from blemish.decisions.sensitivity import resettled
 from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
@@ -146,7 +147,7 @@ def calibrate_held_out(
 
     `images` are all good images at the input size, also those fitted on: what good pictures look like.
     """
-    return calibrate(
+    made = calibrate(
         found.scores,
         found.map_maxima,
         graph_sha256=graph_sha256,
@@ -159,6 +160,7 @@ def calibrate_held_out(
         conditions=good_conditions(found.scores, map(measure_picture, images)),
         defective_scores=defective_scores,
     )
+    return signed(made, reason=f"the first, from {len(found.scores)} good images of the training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +168,14 @@ class CalibrateRequest:
     """New thresholds and rules for a bundle: from what, as what, by whom and why.
 
     With `good` images the thresholds come from these, which must be new to the detector. Without, from the scores
-    kept in the bundle; a zone cannot be changed then. `product` None keeps zone, rules and scale. `defective` images
-    serve the choice by costs alone. `threads`, `progress` and `cancel` are those of `FitRequest`.
+    kept in the bundle; a zone cannot be changed then. `wishes` None keeps rates, confidence and costs as they are,
+    `product` None zone, rules and scale. `defective` images serve the choice by costs alone. `threads`, `progress` and
+    `cancel` are those of `FitRequest`.
     """
 
     good: Sequence[Path] = ()
     defective: Sequence[Path] = ()
-    wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
+    wishes: CalibrationSettings | None = None
     product: ProductFacts | None = None
     reason: str = ""
     by: str = ""
@@ -187,9 +190,11 @@ class CalibrateRequest:
 
 def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     """The bundle under new thresholds and rules; the calibration in force until now goes into its history."""
-    present = bundle.calibration
+    present, manifest = bundle.calibration, bundle.manifest
     product = request.product or ProductFacts(present.zone, present.rules, present.mm_per_px)
-    manifest = bundle.manifest
+    in_force = wishes_in_force(present)
+    wishes = request.wishes or in_force
+    _check_defective(present, wishes, request)
 
     def score(paths: Sequence[Path]) -> GoodScores:
         images = ImageFiles(paths) if manifest.tiling else ResizedImages(tuple(paths), manifest.input_hw)
@@ -204,34 +209,62 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
             task="scoring images",
         )
 
-    defective_scores = [float(value) for value in score(request.defective).scores] if request.defective else None
     if request.good:
         _check_new(bundle, request.good)
+    elif product.zone != present.zone:
+        raise CalibrationError(
+            "a new zone changes the scores of the good images: give good images that were not used in the fit, "
+            "or train with the zone"
+        )
+    defective_scores = [float(value) for value in score(request.defective).scores] if request.defective else None
+    kept = dataclasses.replace(present, rules=product.rules, mm_per_px=product.mm_per_px)
+    check_rules(kept.rules, kept.mm_per_px)
+    if request.good:
         new = calibrate_held_out(
             score(request.good),
             ResizedImages(tuple(request.good), manifest.input_hw),
             graph_sha256=bundle.graph_sha256,
             method="split",
-            settings=request.wishes,
+            settings=wishes,
             product=product,
             defective_scores=defective_scores,
         )
+        regions = dataclasses.replace(present.regions, grow_threshold=new.regions.grow_threshold)
+        new = dataclasses.replace(new, regions=regions)
+        reason = f"{len(request.good)} new good images"
+    elif wishes != in_force or defective_scores:
+        new = recalibrate(kept, wishes, defective_scores=defective_scores)
+        reason = "other wishes for the same good images"
     else:
-        if product.zone != present.zone:
-            raise CalibrationError(
-                "a new zone changes the scores of the good images: give good images that were not used in the fit, "
-                "or train with the zone"
-            )
-        kept = dataclasses.replace(present, rules=product.rules, mm_per_px=product.mm_per_px)
-        new = recalibrate(kept, request.wishes, defective_scores=defective_scores)
-    stamped = dataclasses.replace(new, created=_now(), by=request.by or _user(), reason=request.reason)
-    return dataclasses.replace(bundle.with_calibration(stamped), sensitivity=_sensitivity_under(bundle, stamped))
+        new, reason = kept, "the thresholds as they were"
+    made = signed(new, by=request.by, reason=request.reason or reason)
+    return dataclasses.replace(bundle.with_calibration(made), sensitivity=_sensitivity_under(bundle, made))
+
+
+def _check_defective(present: Calibration, wishes: CalibrationSettings, request: CalibrateRequest) -> None:
+    """The scores of defective images are not kept, so costs that were weighed with them need the images again."""
+    if request.defective and wishes.costs is None:
+        raise SettingsError("defective images serve the choice by costs: say what an escape costs, or leave them out")
+    curve = present.cost_curve
+    is_weighed_anew = bool(request.good) or wishes != wishes_in_force(present)
+    is_kept = curve is not None and curve.num_defective > 0 and wishes.costs == curve.costs
+    if is_kept and is_weighed_anew and not request.defective:
+        raise CalibrationError(
+            "the costs in force were weighed with defective images, which a bundle does not keep: give these again "
+            "with --defective, or --cost-escape 0 to choose by the rate"
+        )
 
 
 def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "") -> Bundle:
     """The bundle with calibration `number` of its history (1 is the oldest) in force again."""
     restored, history = restore_calibration(
-        bundle.calibration, bundle.history, number, created=_now(), by=by or _user(), reason=reason
+        bundle.calibration,
+        bundle.history,
+        number,
+        created=_now(),
+        by=by or _user(),
+        reason=reason,
+        carried=bundle.carried,
     )
     sensitivity = _sensitivity_under(bundle, restored)
     return dataclasses.replace(bundle, calibration=restored, history=history, sensitivity=sensitivity)
@@ -256,6 +289,11 @@ def _check_new(bundle: Bundle, good: Sequence[Path]) -> None:
         )
 
 
+def signed(calibration: Calibration, *, by: str = "", reason: str) -> Calibration:
+    """The calibration as made now, by this person (the user where none is named) and for this reason."""
+    return dataclasses.replace(calibration, created=_now(), by=by or _user(), reason=reason)
+
+
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
@@ -264,4 +302,4 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
-        return ""
+        return "unknown"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,17 @@ from blemish.graph.rounding import Seen
 from blemish.runtime.engines import available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Image, Progress, silent
+from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
 from blemish.synthesis.painted import make_defect
-from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images, time_session
+from blemish.workflow.calibrate import signed
+from blemish.workflow.verify import (
+    EngineCheck,
+    check_images,
+    compare,
+    judge_at_input_size,
+    judge_images,
+    time_session,
+)
 
 RANGE_IMAGES = 32
 """Images that the ranges and moments of values are read from."""
@@ -33,6 +40,8 @@ MAP_BOUND = 0.5
 threshold and as far as it can matter (see `EngineCheck`)."""
 SCORE_BOUND = 0.25
 """The same for scores."""
+MOST_CARRIED = 20
+"""Different calibrations of the history, the latest, that are looked at: each costs as many verdicts as the check."""
 ENGINES = ("onnxruntime", "openvino")
 """Engines that the check is done with, where they are installed."""
 
@@ -79,6 +88,7 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
     graph = round_graph(bundle.graph, roundable, seen)
     images = (*good, *painted)
     gains = []
+    same = set(range(len(bundle.history)))
     for engine in available_engines():
         if engine not in ENGINES:
             continue
@@ -87,8 +97,9 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
         check = compare(engine, found, reference, bundle.calibration, time_session(rounded, images))
         _require_same(check)
         gains.append(EngineGain(check, time_session(exact, images)))
+        same &= _same_under_history(bundle, found, reference)
     return Quantized(
-        _with_graph(bundle, graph, roundable, gains),
+        _with_graph(bundle, graph, roundable, gains, same),
         len(roundable.convolutions),
         len(roundable.banks),
         tuple(gains),
@@ -123,9 +134,14 @@ def sturdy_part(
     return Roundable(tuple(kept), roundable.banks)
 
 
+def _is_same(check: EngineCheck) -> bool:
+    is_close = check.relative_map_difference <= MAP_BOUND and check.relative_difference <= SCORE_BOUND
+    return is_close and check.num_flips == 0
+
+
 def _require_same(check: EngineCheck) -> None:
-    map_share = check.relative_map_difference
-    if check.num_flips or map_share > MAP_BOUND or check.relative_difference > SCORE_BOUND:
+    if not _is_same(check):
+        map_share = check.relative_map_difference
         raise EngineError(
             f"f32 is kept: in int8 {check.num_flips} of {check.num_images} verdicts would change ({check.engine}), "
             f"maps by up to {map_share:.1%} and scores by up to {check.relative_difference:.1%} of the distance from "
@@ -133,19 +149,40 @@ def _require_same(check: EngineCheck) -> None:
         )
 
 
-def _with_graph(bundle: Bundle, graph: bytes, roundable: Roundable, gains: Sequence[EngineGain]) -> Bundle:
+Judged = Sequence[tuple[Prediction, Verdict]]
+
+
+def _same_under_history(bundle: Bundle, found: Judged, reference: Judged) -> set[int]:
+    """The places in the history that keep the bounds as the calibration in force does: these can be restored."""
+    same: set[int] = set()
+    known: dict[Calibration, bool] = {}
+    for place, entry in reversed(list(enumerate(bundle.history))):
+        decides = replace(entry, created="", by="", reason="")
+        if entry.graph_sha256 == bundle.graph_sha256 and (decides in known or len(known) < MOST_CARRIED):
+            if decides not in known:
+                known[decides] = _is_same_under(replace(bundle, calibration=entry), found, reference)
+            same.update([place] if known[decides] else [])
+    return same
+
+
+def _is_same_under(bundle: Bundle, found: Judged, reference: Judged) -> bool:
+    mine, theirs = (
+        [(prediction, judge_at_input_size(prediction, bundle)) for prediction, _ in judged]
+        for judged in (found, reference)
+    )
+    return _is_same(compare("", mine, theirs, bundle.calibration))
+
+
+def _with_graph(
+    bundle: Bundle, graph: bytes, roundable: Roundable, gains: Sequence[EngineGain], same: Collection[int]
+) -> Bundle:
     facts = {
         "num_convolutions": len(roundable.convolutions),
         "num_bank_blocks": len(roundable.banks),
         "checks": [asdict(gain.check) for gain in gains],
+        "carried": sorted({*(place + 1 for place in same), len(bundle.history) + 1}),
     }
     manifest = bundle.manifest.model_copy(update={"facts": {**bundle.manifest.facts, "int8": facts}})
     changed = replace(bundle, manifest=manifest, graph=graph)
-    return changed.with_calibration(
-        replace(
-            bundle.calibration,
-            graph_sha256=changed.graph_sha256,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            reason="the graph was brought to int8, thresholds were kept",
-        )
-    )
+    kept = replace(bundle.calibration, graph_sha256=changed.graph_sha256)
+    return changed.with_calibration(signed(kept, reason="the graph was brought to int8, thresholds were kept"))

@@ -166,7 +166,8 @@ def compare(
 
 def judge_images(bundle: Bundle, session: Session, images: Sequence[Image]) -> list[tuple[Prediction, Verdict]]:
     """What a session says of images at the input size, and the verdicts on them."""
-    return [_judged(bundle, session, image) for image in images]
+    predictions = (session.predict([image])[0] for image in images)
+    return [(prediction, judge_at_input_size(prediction, bundle)) for prediction in predictions]
 
 
 def time_session(session: Session, images: Sequence[Image]) -> float:
@@ -182,12 +183,12 @@ def time_session(session: Session, images: Sequence[Image]) -> float:
     return statistics.median(times)
 
 
-def _judged(bundle: Bundle, session: Session, image: Image) -> tuple[Prediction, Verdict]:
-    [prediction] = session.predict([image])
+def judge_at_input_size(prediction: Prediction, bundle: Bundle) -> Verdict:
+    """The verdict on what a graph said of an image at the input size."""
     zone = bundle.calibration.zone
     # A zone drawn as a mask fits images of the size it was drawn on; here they were brought to the input size.
-    drawn_hw = zone.mask.image_hw if zone is not None and zone.mask is not None else session.input_hw
-    verdict = judge_prediction(
+    drawn_hw = zone.mask.image_hw if zone is not None and zone.mask is not None else bundle.manifest.input_hw
+    return judge_prediction(
         prediction,
         bundle.calibration,
         bundle.manifest.reduction,
@@ -195,7 +196,6 @@ def _judged(bundle: Bundle, session: Session, image: Image) -> tuple[Prediction,
         name="",
         bundle_id=bundle.bundle_id,
     )
-    return prediction, verdict
 
 
 def _at_input_size(bundle: Bundle, path: Path) -> Image:

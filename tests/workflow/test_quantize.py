@@ -16,15 +16,16 @@ from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.datasets.listing import list_images
 from blemish.detectors.bank import MOST_STEPS
-from blemish.errors import DataError, EngineError
+from blemish.errors import CalibrationError, DataError, EngineError
 from blemish.graph.quantized import Roundable, find_roundable, round_graph
 from blemish.model import train
 from blemish.runtime.session import Session
 from blemish.schema import silent
 from blemish.testing.tiny import TINY_HW, TinyProduct
 from blemish.workflow import quantize as recipe
+from blemish.workflow.calibrate import restore_bundle
 from blemish.workflow.quantize import Quantized, quantize, sturdy_part, watch_values
-from blemish.workflow.verify import compare, judge_images
+from blemish.workflow.verify import EngineCheck, compare, judge_images
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,30 @@ def test_a_few_images_are_too_few(bundle: Bundle, good: list[Path]) -> None:
 def test_the_tool_is_silent(sturdy: Bundle, good: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
     quantize(sturdy, good)
     assert capfd.readouterr().out == ""
+
+
+def test_the_history_is_restored_where_int8_says_the_same(
+    sturdy: Bundle, good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry under which verdicts would change is not carried over, nor one of another graph."""
+    other = replace(sturdy.calibration, image_threshold=2000.0, reason="other")
+    delicate = replace(sturdy.calibration, image_threshold=3000.0, reason="delicate")
+    foreign = replace(sturdy.calibration, graph_sha256="f" * 64)
+    compare_really = recipe.compare
+
+    def compare_and_flip(engine: str, mine: Any, theirs: Any, calibration: Any, *more: Any) -> EngineCheck:
+        check = compare_really(engine, mine, theirs, calibration, *more)
+        return replace(check, num_flips=int(calibration == delicate))
+
+    monkeypatch.setattr(recipe, "compare", compare_and_flip)
+    made = quantize(replace(sturdy, history=(other, delicate, foreign, other)), good).bundle
+    again = read_bundle(write_bundle(made, tmp_path / "int8.blemish"))
+    assert again.history == (other, delicate, foreign, other, sturdy.calibration)
+    assert again.carried == {1, 4, 5}
+    for number in again.carried:
+        restored = restore_bundle(again, number).calibration
+        assert restored.image_threshold == again.history[number - 1].image_threshold
+        assert restored.graph_sha256 == again.graph_sha256
+    for number in (2, 3):
+        with pytest.raises(CalibrationError, match="cannot be restored: it was made for another graph"):
+            restore_bundle(again, number)
