@@ -21,7 +21,7 @@ from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
 from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
+from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, sizes_of
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
@@ -50,6 +50,7 @@ from blemish.workflow.calibrate import (
     GoodScores,
     ProductFacts,
     calibrate_held_out,
+    check_zone_size,
     score_images,
     scores_inside,
     short_hashes,
@@ -183,6 +184,7 @@ def train(request: TrainRequest) -> Bundle:
     check_trusted(request.trusted, good.names)
     start = time.perf_counter()
     defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
+    defect_notes: tuple[str, ...] = ()
 
     def ask(images: Sequence[Image], known: Defects = NO_DEFECTS) -> FitRequest[Any]:
         return FitRequest(
@@ -198,10 +200,12 @@ def train(request: TrainRequest) -> Bundle:
         )
 
     try:
+        check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
             images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
             parts = _parts(request, good, images, report)
-            made = _fit(request, ask(images, read_defects(defects, images.hw)), images, parts.groups)
+            known, defect_notes = read_defects(defects, images.hw)
+            made = _fit(request, ask(images, known), images, parts.groups)
         else:
             parts = _parts(request, good, ImageFiles(good.sources), report)
             made = _fit_tiles(request, ask, good, parts.groups, report)
@@ -256,7 +260,7 @@ def train(request: TrainRequest) -> Bundle:
             "trusted": list(request.trusted),
             "num_parts": parts.groups.count,
             "rejects_in_new_batches": parts.rejects_in_new_batches,
-            "notes": [*good.notes, *fit.facts.get("notes", []), *parts.notes],
+            "notes": [*good.notes, *defect_notes, *fit.facts.get("notes", []), *parts.notes],
         },
         versions=_versions(),
         tiling=made.tiling,
@@ -313,7 +317,7 @@ def _check_count(good: GoodImages, module: Detector) -> None:
 def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
     if isinstance(size, tuple):
         return size
-    sizes = _image_hws(sources)
+    sizes = sizes_of(sources)
     if size is None:
         size = 256 if preset is None else size_within(sizes, preset.size)
     return choose_input_hw(sizes, size)
@@ -334,12 +338,6 @@ def _method(request: TrainRequest, images: ResizedImages | None = None) -> Liter
         return "split" if request.calibration == "split" else "cross"
     is_large = images is not None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS
     return "cross" if request.info.calibration == "cross" and not is_large else "split"
-
-
-def _image_hws(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
-    """Height and width of each image, in the order given."""
-    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)]))
-    return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
 
 
 @dataclass(frozen=True)
@@ -408,7 +406,7 @@ def _fit_tiles(
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
-    image_hws = _image_hws(good.sources)
+    image_hws = sizes_of(good.sources)
     tiling, side = make_tiling(request.tile, request.size, image_hws)
     images = ImageFiles(good.sources)
     cut = cut_fit_tiles(images, image_hws, tiling, side, report)
