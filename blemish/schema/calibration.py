@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from blemish.errors import CalibrationError, SettingsError
 from blemish.schema.meaning import (
+    Many,
     check_choice,
     check_count,
     check_number,
@@ -24,7 +25,7 @@ MAX_RULES = 1_000
 MAX_REACH_PX = 63
 """The largest distance in the map over which regions are opened, closed, joined and bounded; the work grows with it."""
 
-Polygon: TypeAlias = tuple[tuple[float, float], ...]
+Polygon: TypeAlias = Many[tuple[float, float]]
 """Corner points (x, y) in shares of the image's width and height, 0 to 1."""
 
 
@@ -33,7 +34,7 @@ class ZoneMask:
     """A mask image as run lengths: numbers of pixels in reading order, the first run lies outside the zone."""
 
     image_hw: tuple[int, int]
-    runs: tuple[int, ...]
+    runs: Many[int]
 
     def __post_init__(self) -> None:
         if len(self.image_hw) != 2:
@@ -56,8 +57,8 @@ class ZoneMask:
 class Zone:
     """Where to look: inside `mask` (if any) and a polygon of `inspect` (none: everywhere), outside all of `ignore`."""
 
-    inspect: tuple[Polygon, ...] = ()
-    ignore: tuple[Polygon, ...] = ()
+    inspect: Many[Polygon] = ()
+    ignore: Many[Polygon] = ()
     mask: ZoneMask | None = None
 
     def __post_init__(self) -> None:
@@ -211,10 +212,10 @@ class CostCurve:
     """
 
     costs: Costs
-    thresholds: tuple[float, ...]
-    expected: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    thresholds: Many[float]
+    expected: Many[float]
+    low: Many[float]
+    high: Many[float]
     best_threshold: float
     best_cost: float
     confidence: float
@@ -246,7 +247,7 @@ class Condition:
     """
 
     name: str
-    values: tuple[float, ...]
+    values: Many[float]
     side: Literal["over", "both"] = "both"
 
     def __post_init__(self) -> None:
@@ -272,8 +273,8 @@ class Calibration:
 
     graph_sha256: str
     method: Literal["split", "cross"]
-    good_scores: tuple[float, ...]
-    good_map_maxima: tuple[float, ...]
+    good_scores: Many[float]
+    good_map_maxima: Many[float]
     image_threshold: float
     pixel_threshold: float
     promise: Promise
@@ -282,10 +283,10 @@ class Calibration:
     review_threshold: float | None = None
     review_promise: Promise | None = None
     mm_per_px: float | None = None
-    rules: tuple[Rule, ...] = ()
+    rules: Many[Rule] = ()
     zone: Zone | None = None
     cost_curve: CostCurve | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: Many[Condition] = ()
     created: str = ""
     by: str = ""
     reason: str = ""
