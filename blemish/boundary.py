@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from blemish.errors import BlemishError
 from blemish.files import why_not_a_file
@@ -59,9 +59,22 @@ def read_bytes(path: Path, max_bytes: int, error: type[BlemishError], remedy: st
 
 
 def parse_json(
-    content: bytes, adapter: TypeAdapter[T], place: str | Path, error: type[BlemishError], remedy: str
+    content: bytes,
+    adapter: TypeAdapter[T],
+    place: str | Path,
+    error: type[BlemishError],
+    remedy: str,
+    *,
+    unknown: Literal["forbid", "ignore"] = "forbid",
 ) -> T:
-    """The value of a declared type in JSON text: no other types of values, no unknown names, not too many values."""
+    """The value of a declared type in JSON text: no other types of values, not too many, no `unknown` names."""
+    check_json(content, place, error, remedy)
+    with boundary(place, error, remedy):
+        return adapter.validate_json(content, strict=True, extra=unknown)
+
+
+def check_json(content: bytes, place: str | Path, error: type[BlemishError], remedy: str) -> None:
+    """Raises where JSON text holds more values than `parse_json` reads; for writers."""
     with boundary(place, error, remedy):
         num_values, num_names = content.count(b",") + content.count(b"[") + content.count(b"{"), content.count(b":")
         if num_values > MAX_JSON_VALUES or num_names > MAX_JSON_NAMES:
@@ -69,7 +82,6 @@ def parse_json(
                 f"holds {num_values:,} values under {num_names:,} names, the most that is read is "
                 f"{MAX_JSON_VALUES:,} under {MAX_JSON_NAMES:,}"
             )
-        return adapter.validate_json(content, strict=True, extra="forbid")
 
 
 def reason_of(fault: BaseException) -> str:

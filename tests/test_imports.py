@@ -100,7 +100,17 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pyarrow": {"cluster"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "pydantic": {"boundary.py", "bundle", "datasets", "synthesis", "detectors", "learned", "watching", "weights", "workflow"},
+    "pydantic": {
+        "boundary.py",
+        "bundle",
+        "datasets",
+        "synthesis",
+        "detectors",
+        "learned",
+        "watching",
+        "weights",
+        "workflow",
+    },
     "platformdirs": {"folders"},
     "pydantic_core": {"learned"},
 }

@@ -10,9 +10,10 @@ from pydantic import TypeAdapter
 
 from blemish.bundle.manifest import Manifest
 from blemish.schema import Calibration, Sensitivity
+from blemish.schema.meaning import Many
 
 CALIBRATION = TypeAdapter(Calibration)
-HISTORY = TypeAdapter(tuple[Calibration, ...])
+HISTORY = TypeAdapter(Many[Calibration])
 SENSITIVITY = TypeAdapter(Sensitivity)
 
 
@@ -38,9 +39,13 @@ class Bundle:
 
     @cached_property
     def bundle_id(self) -> str:
-        """16 hex digits that change with the graph or the calibration, and with nothing else."""
-        decision = hashlib.sha256(CALIBRATION.dump_json(self.calibration)).hexdigest()
-        return hashlib.sha256((self.graph_sha256 + decision).encode()).hexdigest()[:16]
+        """16 hex digits that change with all that decides about an image, and with nothing else.
+
+        That is the graph, the calibration, and of the manifest input size, tiles, resize rule and reduction.
+        """
+        parts = (CALIBRATION.dump_json(self.calibration), self.manifest.deciding.encode())
+        hashes = self.graph_sha256 + "".join(hashlib.sha256(part).hexdigest() for part in parts)
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
     def with_calibration(self, calibration: Calibration) -> Bundle:
         """The same graph under another calibration; the one in force until now goes into the history.

@@ -7,7 +7,9 @@ import io
 import zipfile
 from pathlib import Path
 
+from blemish.boundary import check_json
 from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
+from blemish.errors import BundleError
 from blemish.files import write_file
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -15,7 +17,10 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_bundle(bundle: Bundle, path: Path) -> Path:
-    """`path`, now holding the bundle; written whole or not at all. Raises OutputError."""
+    """`path`, now holding the bundle; written whole or not at all. Raises OutputError.
+
+    What `read_bundle` would refuse for its size is a BundleError: a history can grow too long.
+    """
     members = {
         "graph.onnx": bundle.graph,
         "calibration.json": CALIBRATION.dump_json(bundle.calibration, indent=1),
@@ -24,6 +29,10 @@ def write_bundle(bundle: Bundle, path: Path) -> Path:
     }
     if bundle.sensitivity is not None:
         members["sensitivity.json"] = SENSITIVITY.dump_json(bundle.sensitivity)
+    for name in sorted(members):
+        if name.endswith(".json"):
+            remedy = "write to another bundle from now on, or train anew"
+            check_json(members[name], f"{path}: {name}", BundleError, remedy)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     manifest = bundle.manifest.model_copy(update={"members": hashes})
     manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
