@@ -110,6 +110,8 @@ THIRD_PARTY: dict[str, set[str]] = {
         "watching",
         "weights",
         "workflow",
+        "study",
+        "cluster",
     },
     "platformdirs": {"folders"},
     "pydantic_core": {"learned"},

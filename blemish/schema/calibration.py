@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from blemish.errors import CalibrationError, SettingsError
+from blemish.schema.images import MAX_PIXELS
 from blemish.schema.meaning import (
     Many,
     check_choice,
@@ -17,8 +18,6 @@ from blemish.schema.meaning import (
     shown,
 )
 
-MAX_PIXELS = 500_000_000
-"""Pixels of the largest image that a zone mask can be drawn on."""
 MAX_CORNERS = 2_000
 """Corners of all polygons of a zone; a finer outline is drawn as a mask."""
 MAX_RULES = 1_000
