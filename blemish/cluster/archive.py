@@ -25,7 +25,7 @@ from blemish.cluster.pieces import Part, Piece, plan_pieces
 from blemish.cluster.place import Place, StoreError, list_files, make_place, read_bytes, write_bytes
 from blemish.cluster.table import error_row, table_bytes, verdict_row
 from blemish.datasets.left_out import Tally
-from blemish.errors import BlemishError, CalibrationError, EngineError, ImageError, OutputError, SettingsError
+from blemish.errors import BlemishError, EngineError, ImageError, OutputError, SettingsError
 from blemish.images.decode import decode_image
 from blemish.inspection.inspector import Inspector
 from blemish.runtime.memory import is_out_of_memory
@@ -125,7 +125,7 @@ def judge_piece(
             if isinstance(found, Exception):
                 raise found
             rows.append(verdict_row(inspector.inspect_image(decode_image(found, shown), shown)))
-        except (ImageError, CalibrationError) as error:  # a zone of another size than the image is one image's fault
+        except ImageError as error:
             rows.append(error_row(shown, bundle_id, str(error)))
         except StoreError as error:
             rows.append(error_row(shown, bundle_id, f"{shown}: cannot be read ({error})"))

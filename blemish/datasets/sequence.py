@@ -127,6 +127,12 @@ def _find_fault(path: Path) -> str:
     return ""
 
 
+def sizes_of(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
+    """Height and width of each image, in the order given; those of files are read from their headers."""
+    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)]))
+    return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
+
+
 def read_image_sizes(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
     """Height and width of each image, from the headers alone."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import CalibrationError
+from blemish.errors import CalibrationError, ImageError
 from blemish.schema import Mask, Polygon, Zone, ZoneMask
 
 
@@ -43,14 +43,32 @@ def zone_from_polygons(inspect: Sequence[Polygon] = (), ignore: Sequence[Polygon
     return Zone(inside, outside)
 
 
-def check_zone(zone: Zone, image_hw: tuple[int, int]) -> None:
-    """Raises where a zone's mask was drawn for images of another size."""
-    if zone.mask is not None and zone.mask.image_hw != tuple(image_hw):
+def fits_zone(zone: Zone, image_hw: tuple[int, int]) -> bool:
+    """Whether a zone can be laid over images of this size: polygons fit all, a mask those it was drawn for."""
+    return zone.mask is None or zone.mask.image_hw == tuple(image_hw)
+
+
+def check_zone(zone: Zone, image_hw: tuple[int, int], name: str) -> None:
+    """Raises `ImageError` for an image of another size than the one the zone's mask was drawn for."""
+    if zone.mask is not None and not fits_zone(zone, image_hw):
         height, width = zone.mask.image_hw
+        raise ImageError(
+            f"{name or 'image'}: it is {image_hw[1]} x {image_hw[0]} pixels, but the zone was drawn for images of "
+            f"{width} x {height}; take the picture at that size, or calibrate again with a zone for this one"
+        )
+
+
+def check_zone_of_all(zone: Zone | None, image_hws: Sequence[tuple[int, int]], names: Sequence[str]) -> None:
+    """Raises where a zone's mask was drawn for another size than that of the good images it is given with."""
+    if zone is None or zone.mask is None:
+        return
+    others = [place for place, image_hw in enumerate(image_hws) if not fits_zone(zone, image_hw)]
+    if others:
+        (height, width), (zone_height, zone_width) = image_hws[others[0]], zone.mask.image_hw
         raise CalibrationError(
-            f"the zone was drawn for images of {width} x {height} pixels, "
-            f"but this image is {image_hw[1]} x {image_hw[0]}; "
-            "calibrate again with a zone for this size, or use polygons, which fit any size"
+            f"the zone mask is {zone_width} x {zone_height} pixels, but {len(others)} of {len(names)} images are of "
+            f"another size, the first {names[others[0]]} with {width} x {height}; draw the mask on one of the images, "
+            "at its full size" + ("" if len(others) == len(names) else ", and give images of one size")
         )
 
 

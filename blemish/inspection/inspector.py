@@ -96,7 +96,7 @@ def judge_prediction(
     anomaly_map = prediction.anomaly_map
     score = prediction.anomaly_score
     if calibration.zone is not None:
-        check_zone(calibration.zone, image_hw)
+        check_zone(calibration.zone, image_hw, name)
         inside = zone_mask(calibration.zone, (anomaly_map.shape[0], anomaly_map.shape[1]))
         score = reduce_map(anomaly_map, reduction, inside)
     judgement = judge(score, calibration)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.datasets.index import hash_files
-from blemish.datasets.sequence import ImageFiles, ResizedImages
+from blemish.datasets.sequence import ImageFiles, ResizedImages, sizes_of
 from blemish.decisions.history import restore_calibration
 from blemish.decisions.reduction import reduce_map
 from blemish.decisions.rule_text import parse_rules
 from blemish.decisions.sensitivity import resettled
 from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.decisions.zones import zone_from_mask, zone_mask
+from blemish.decisions.zones import check_zone_of_all, zone_from_mask, zone_mask
 from blemish.errors import CalibrationError, SettingsError
 from blemish.images.decode import read_mask
 from blemish.inspection.predict import predict_image
@@ -68,6 +68,12 @@ def read_zone(path: Path) -> Zone:
     """The zone of a mask image, white where to look, drawn at the full size of the inspected images."""
     mask = read_mask(path)
     return zone_from_mask(mask, (mask.shape[0], mask.shape[1]))
+
+
+def check_zone_size(zone: Zone | None, sources: Sequence[Path | Image], names: Sequence[str] = ()) -> None:
+    """Raises CalibrationError where a zone's mask is not as large as each of the images, which may be files."""
+    if zone is not None and zone.mask is not None:
+        check_zone_of_all(zone, sizes_of(sources), names or [str(source) for source in sources])
 
 
 def product_facts(
@@ -202,6 +208,7 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
             task="scoring images",
         )
 
+    check_zone_size(product.zone, (*request.good, *request.defective))
     defective_scores = [float(value) for value in score(request.defective).scores] if request.defective else None
     if request.good:
         _check_new(bundle, request.good)

@@ -20,7 +20,7 @@ from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, read_image_sizes
+from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, sizes_of
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
@@ -50,6 +50,7 @@ from blemish.workflow.calibrate import (
     GoodScores,
     ProductFacts,
     calibrate_held_out,
+    check_zone_size,
     score_images,
     scores_inside,
     short_hashes,
@@ -192,6 +193,7 @@ def train(request: TrainRequest) -> Bundle:
         )
 
     try:
+        check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
             images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
             made = _fit(request, ask(images, read_defects(defects, images.hw)), images)
@@ -301,7 +303,7 @@ def _check_count(good: GoodImages, module: Detector) -> None:
 def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
     if isinstance(size, tuple):
         return size
-    sizes = _image_hws(sources)
+    sizes = sizes_of(sources)
     if size is None:
         size = 256 if preset is None else size_within(sizes, preset.size)
     return choose_input_hw(sizes, size)
@@ -313,12 +315,6 @@ def _method(request: TrainRequest, images: ResizedImages | None = None) -> Liter
         return request.calibration
     is_large = images is not None and len(images) * images.hw[0] * images.hw[1] > MOST_CROSS_PIXELS
     return "cross" if request.info.calibration == "cross" and not is_large else "split"
-
-
-def _image_hws(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
-    """Height and width of each image, in the order given."""
-    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)]))
-    return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
 
 
 @dataclass(frozen=True)
@@ -369,7 +365,7 @@ def _fit_tiles(
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
-    image_hws = _image_hws(good.sources)
+    image_hws = sizes_of(good.sources)
     tiling, side = make_tiling(request.tile, request.size, image_hws)
     images = ImageFiles(good.sources)
     cut = cut_fit_tiles(images, image_hws, tiling, side, report)

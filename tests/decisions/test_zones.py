@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter
 
 from blemish.decisions.reduction import reduce_map
-from blemish.decisions.zones import check_zone, zone_from_mask, zone_from_polygons, zone_mask
-from blemish.errors import CalibrationError
+from blemish.decisions.zones import check_zone, check_zone_of_all, zone_from_mask, zone_from_polygons, zone_mask
+from blemish.errors import CalibrationError, ImageError
 from blemish.schema import AnomalyMap, Mask, Reduction, Zone
 
 LEFT_HALF = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -85,10 +85,19 @@ def test_masks_of_another_size_are_errors() -> None:
     with pytest.raises(CalibrationError, match="mask is 60 x 40 pixels, but the images are 64 x 64"):
         zone_from_mask(mask, (64, 64))
     zone = zone_from_mask(mask, (40, 60))
-    check_zone(zone, (40, 60))
-    check_zone(Zone(inspect=(LEFT_HALF,)), (1, 1))
-    with pytest.raises(CalibrationError, match="drawn for images of 60 x 40 pixels, but this image is 60 x 41"):
-        check_zone(zone, (41, 60))
+    check_zone(zone, (40, 60), "0.png")
+    check_zone(Zone(inspect=(LEFT_HALF,)), (1, 1), "0.png")
+    with pytest.raises(ImageError, match=r"0\.png: it is 60 x 41 pixels, but the zone was drawn for images of 60 x 40"):
+        check_zone(zone, (41, 60), "0.png")
+
+
+def test_a_zone_mask_of_another_size_than_the_good_images_is_refused_where_it_is_given() -> None:
+    zone = zone_from_mask(np.ones((40, 60), np.uint8), (40, 60))
+    check_zone_of_all(zone, [(40, 60), (40, 60)], ["0.png", "1.png"])
+    check_zone_of_all(Zone(inspect=(LEFT_HALF,)), [(1, 1), (2, 2)], ["0.png", "1.png"])
+    check_zone_of_all(None, [(1, 1)], ["0.png"])
+    with pytest.raises(CalibrationError, match=r"1 of 2 images are of another size, the first 1\.png with 40 x 60"):
+        check_zone_of_all(zone, [(40, 60), (60, 40)], ["0.png", "1.png"])
 
 
 def test_other_bad_masks_are_errors() -> None:
