@@ -39,7 +39,8 @@ from blemish.datasets.sequence import ResizedImages, read_image_sizes
 from blemish.datasets.split import block_folds
 from blemish.decisions.thresholds import suspects
 from blemish.detectors.base import FitRequest
-from blemish.images.decode import read_image, read_mask
+from blemish.images.decode import read_image
+from blemish.images.mask import read_mask
 from blemish.images.resize import choose_input_hw, resize_image, resize_map, resize_mask, size_within
 from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics

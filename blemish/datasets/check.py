@@ -16,8 +16,9 @@ from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.left_out import left_out_notes
 from blemish.datasets.listing import files_in
-from blemish.errors import ImageError
-from blemish.images.decode import IMAGE_SUFFIXES, read_image, read_mask
+from blemish.datasets.mask_fit import OddMasks, read_fitting_mask, shared_masks
+from blemish.errors import DataError, ImageError
+from blemish.images.decode import IMAGE_SUFFIXES, read_image
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Progress, silent
 
 FEWEST_GOOD = 2
@@ -239,28 +240,33 @@ def _check_masks(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Find
         consequence = "they count at image level and are left out at pixel level"
         yield _about(index, "mask_missing", f"defective images have no mask: {consequence}", without)
     empty: list[Path] = []
+    odd = OddMasks()
     for item in defective:
-        if item.path in without or item.mask_path is None:
+        if item.path in without or item.mask_path is None or looks[item.path].fault:
             continue
-        name = index.relative(item.mask_path)
         try:
-            mask = read_mask(item.mask_path)
+            found = read_fitting_mask(item.mask_path, item.path, looks[item.path].hw)
         except ImageError as error:
             yield Finding("error", "unreadable_mask", str(error), (item.mask_path,))
             continue
-        look = looks[item.path]
-        if not look.fault and mask.shape != look.hw:
-            yield Finding(
-                "error",
-                "mask_size",
-                f"{name}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its image {look.hw[1]} x {look.hw[0]}; "
-                "make them equal",
-                (item.mask_path, item.path),
-            )
-        elif not mask.any():
+        except DataError as error:
+            yield Finding("error", "mask_size", str(error), (item.mask_path, item.path))
+            continue
+        if not found.mask.any():
             empty.append(item.mask_path)
+        odd.add(item.mask_path, found)
     if empty:
         yield _about(index, "mask_empty", "masks of defective images are empty; draw or remove them", tuple(empty))
+    for oddity, note in odd.notes(index.root).items():
+        yield Finding("warning", oddity, note, tuple(odd.paths[oddity]))
+    for path, images in shared_masks(defective).items():
+        names = ", ".join(index.relative(image) for image in images)
+        yield Finding(
+            "error",
+            "mask_shared",
+            f"{index.relative(path)} is the mask of {len(images)} images ({names}); give each its own",
+            (path, *images),
+        )
 
 
 def _check_stray_masks(index: DatasetIndex) -> Iterable[Finding]:

@@ -30,7 +30,7 @@ from blemish.boundary import boundary, read_bytes
 from blemish.datasets.found import MASK_FOLDERS, Found, find_good, find_labelled, find_masks, has_good_folder
 from blemish.datasets.listing import files_in, images_in, natural_key, subfolders_of, without_masks
 from blemish.errors import DataError, ImageError
-from blemish.images.decode import read_mask
+from blemish.images.mask import read_mask
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Split
 
 HELD_OUT_SHARE = 0.2

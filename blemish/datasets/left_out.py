@@ -93,7 +93,7 @@ class Tally:
         notes = []
         for reason, (one, several, remedy) in _SENTENCES.items():
             if count := self.counts[reason]:
-                name = _shown(self.firsts[reason], root)
+                name = shown(self.firsts[reason], root)
                 told = f"1 {one}: {name}" if count == 1 else f"{count} {several}, the first {name}"
                 notes.append(f"{told}; {remedy}" if remedy else told)
         return tuple(notes)
@@ -120,5 +120,6 @@ def left_out_json(left_out: Iterable[LeftOut]) -> list[dict[str, str | int]]:
     return Tally().add(left_out).json()
 
 
-def _shown(path: Path, root: Path | None) -> str:
+def shown(path: Path, root: Path | None) -> str:
+    """A path as messages name it: from `root`, where given, on one line."""
     return one_line(path if root is None else Path(os.path.relpath(path, root)).as_posix())

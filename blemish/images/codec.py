@@ -17,9 +17,11 @@ _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLe
 _set_log_level(0)
 
 
-def decode_bytes(data: bytes) -> NDArray[Any]:
-    """Gray (height, width), RGB, or RGB with alpha, as stored: no orientation is applied."""
+def decode_bytes(data: bytes, *, with_alpha: bool = False) -> NDArray[Any]:
+    """Gray (height, width) or RGB, or RGB with alpha, as stored: no orientation is applied."""
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if with_alpha:
+        flags = cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from blemish.errors import ImageError
 from blemish.files import why_not_a_file
 from blemish.images.container import Container, ContainerError, Source, Stored
-from blemish.images.read import check_content, decode_container, read_container
+from blemish.images.read import check_content, decode_alpha, decode_container, read_container
 from blemish.images.rgb import to_rgb
-from blemish.schema import MAX_PIXELS, Image, Mask, ReadSettings
+from blemish.schema import MAX_PIXELS, Image, ReadSettings
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -101,38 +102,31 @@ def as_image(array: NDArray[Any], reading: ReadSettings = _AS_THEY_ARE) -> Image
         raise ImageError(str(error)) from error
 
 
-def read_mask(path: Path) -> Mask:
-    """The ground truth of a file as bool (height, width): True where any color is above zero.
+@dataclass(frozen=True)
+class Layers:
+    """The stored pixels of a file, gray (height, width) or RGB, and its transparency (height, width).
 
-    A JPEG file counts from 128, since compression leaves faint pixels around a defect. A folder holds several masks of
-    one image (as in MVTec LOCO): their union.
+    `alpha` is None where the file has none, or where it has one (`has_alpha`) that cannot be read.
     """
-    if path.is_dir():
-        return cast(Mask, np.any([part > 0 for part in read_mask_parts(path)], axis=0))
-    stored, container = _read_stored(path)
-    lowest = 128 if container.is_lossy else np.nextafter(0, 1, dtype=np.float32)
-    return _brightest(stored.pixels) >= lowest
+
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None
+    has_alpha: bool
+    is_lossy: bool
 
 
-def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
-    """The masks of one image as stored, each (height, width) of whole numbers, from a folder (or from one file).
-
-    In MVTec LOCO the value of a mask's pixels says which kind of defect it is.
-    """
-    files = [path]
-    if path.is_dir():
-        files = sorted(part for part in path.iterdir() if part.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ImageError(f"{path}: the folder holds no mask; put the masks of the image there as PNG files")
-    parts = tuple(_brightest(_read_stored(file)[0].pixels) for file in files)
-    if len({part.shape for part in parts}) > 1:
-        raise ImageError(f"{path}: the masks in this folder differ in size; make them all as large as the image")
-    return parts
-
-
-def _brightest(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The largest color value of each pixel."""
-    return cast("NDArray[Any]", pixels[..., :3].max(axis=2)) if pixels.ndim == 3 else pixels
+def read_layers(path: Path) -> Layers:
+    """What a drawing program may have put into a file, upright and in the file's own number type."""
+    data = _read_bytes(path)
+    container, stored = _read_stored(data, str(path))
+    alpha = None
+    if container.has_alpha:
+        try:
+            alpha = decode_alpha(data, container)
+        except ContainerError as error:
+            raise ImageError(f"{path}: {error}; copy or export the image again") from error
+    pixels = stored.pixels[..., :3] if stored.pixels.ndim == 3 else stored.pixels
+    return Layers(pixels, alpha, container.has_alpha, container.is_lossy)
 
 
 def read_stored_pixels(path: Path) -> NDArray[Any]:
@@ -140,14 +134,13 @@ def read_stored_pixels(path: Path) -> NDArray[Any]:
 
     For files of measured values, such as anomaly maps; images go through `read_image`.
     """
-    return _read_stored(path)[0].pixels
+    return _read_stored(_read_bytes(path), str(path))[1].pixels
 
 
-def _read_stored(path: Path) -> tuple[Stored, Container]:
-    data = _read_bytes(path)
-    container = _container(Source(data), str(path), _AS_THEY_ARE)
-    _check_pixels(str(path), container.oriented_hw, MAX_PIXELS)
-    return _decode(data, str(path), container), container
+def _read_stored(data: bytes, name: str) -> tuple[Container, Stored]:
+    container = _container(Source(data), name, _AS_THEY_ARE)
+    _check_pixels(name, container.oriented_hw, MAX_PIXELS)
+    return container, _decode(data, name, container)
 
 
 def _read_bytes(path: Path) -> bytes:

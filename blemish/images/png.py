@@ -104,10 +104,10 @@ def check_png(data: bytes, container: Container) -> None:
         position += 12 + length
 
 
-def decode_png(data: bytes, container: Container) -> Stored:
-    """The pixels; transparency of palettes and single colors is left out, alpha channels are given."""
+def decode_png(data: bytes, container: Container, *, with_alpha: bool = False) -> Stored:
+    """The pixels, gray or RGB; with transparency, also that of palettes and single colors, as RGB with alpha."""
     layout: PngLayout = container.layout
     if not layout.are_all:  # texts, profiles and animations cost memory and change nothing
         view = memoryview(data)
         data = b"".join([SIGNATURE, *(view[begin:end] for begin, end in layout.chunks)])
-    return Stored(decode_bytes(data), 65535 if layout.bits == 16 else 255)
+    return Stored(decode_bytes(data, with_alpha=with_alpha), 65535 if layout.bits == 16 else 255)

@@ -72,6 +72,22 @@ def decode_container(data: bytes, container: Container) -> Stored:
     return Stored(pixels, stored.white)
 
 
+def decode_alpha(data: bytes, container: Container) -> NDArray[Any] | None:
+    """The transparency of a file whose content was checked, upright: (height, width), 0 where it is transparent.
+
+    None where the file has none, or none that can be read.
+    """
+    if container.format == "PNG":
+        pixels = png.decode_png(data, container, with_alpha=True).pixels
+    elif container.format == "WebP":
+        pixels = webp.decode_webp(data, container, with_alpha=True).pixels
+    else:
+        pixels = _READERS[container.format].decode(data, container).pixels
+    if not container.has_alpha or pixels.ndim != 3 or pixels.shape[2] != 4:
+        return None
+    return _turn(pixels[..., 3], container.orientation)
+
+
 def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The pixels as they are meant to be seen, by the EXIF orientation."""
     if orientation in (5, 6, 7, 8):

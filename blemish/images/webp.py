@@ -121,10 +121,10 @@ def check_webp(data: bytes, container: Container) -> None:
     """Nothing is left to check: all chunks lie within the file, and the format has no checksums."""
 
 
-def decode_webp(data: bytes, container: Container) -> Stored:
+def decode_webp(data: bytes, container: Container, *, with_alpha: bool = False) -> Stored:
     """The pixels as OpenCV's libwebp decodes them; of an animation those of its first image."""
     layout: WebpLayout = container.layout
     if layout.frame is not None:
         chunk = data[layout.frame[0] : layout.frame[1]]
         data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
-    return Stored(decode_bytes(data), 255)
+    return Stored(decode_bytes(data, with_alpha=with_alpha), 255)

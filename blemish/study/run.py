@@ -13,9 +13,9 @@ from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.datasets.describe import CategorySummary, summarize_category
 from blemish.datasets.index import DatasetIndex, open_dataset
+from blemish.datasets.mask_fit import read_fitting_mask
 from blemish.errors import DataError, SettingsError
-from blemish.images.decode import read_image, read_mask
-from blemish.images.resize import resize_mask
+from blemish.images.decode import read_image
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import map_scale
 from blemish.registry import load_detector
@@ -110,16 +110,14 @@ def make_study(
         for place in choose_parts(index.test):
             item = index.test[place]
             image = read_image(item.path)
-            mask = read_mask(item.mask_path) if item.mask_path else None
+            hw = (image.shape[0], image.shape[1])
+            mask = _mask_of(item, hw)
             verdicts = {
                 detector: inspector.inspect_image(image, index.relative(item.path))
                 for detector, inspector in inspectors.items()
             }
             scales = {detector: map_scale(inspector.bundle.calibration) for detector, inspector in inspectors.items()}
-            hw = (image.shape[0], image.shape[1])
-            parts.append(
-                ComparedPart(data.name, item, image, None if mask is None else resize_mask(mask, hw), verdicts, scales)
-            )
+            parts.append(ComparedPart(data.name, item, image, mask, verdicts, scales))
         progress("comparing parts", number, len(categories))
     return Study(
         rows=outcome.rows,
@@ -144,6 +142,17 @@ def _check_unchanged(task: StudyTask) -> None:
 def _describe(index: DatasetIndex) -> CategorySummary:
     def read() -> Iterator[tuple[ImageItem, Image, Mask | None]]:
         for item in index.items:
-            yield item, read_image(item.path), read_mask(item.mask_path) if item.mask_path else None
+            image = read_image(item.path)
+            yield item, image, _mask_of(item, (image.shape[0], image.shape[1]))
 
     return summarize_category(index.name, read())
+
+
+def _mask_of(item: ImageItem, image_hw: tuple[int, int]) -> Mask | None:
+    """The mask to show; one that does not fit was told of where the detectors were evaluated."""
+    if item.mask_path is None:
+        return None
+    try:
+        return read_fitting_mask(item.mask_path, item.path, image_hw).mask
+    except DataError:
+        return None

@@ -24,7 +24,7 @@ from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.decisions.zones import check_zone_of_all, zone_from_mask, zone_mask
 from blemish.errors import CalibrationError, SettingsError
-from blemish.images.decode import read_mask
+from blemish.images.mask import read_mask
 from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.labelled import split_defects
-from blemish.datasets.sequence import ResizedImages
+from blemish.datasets.mask_fit import MaskReader
+from blemish.datasets.sequence import ResizedImages, sizes_of
 from blemish.detectors.base import Defects
 from blemish.errors import DataError
-from blemish.images.decode import read_mask
 from blemish.images.resize import resize_mask
-from blemish.schema import DEFECTIVE, ImageItem
+from blemish.schema import DEFECTIVE, ImageItem, Mask
 
 JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
@@ -31,11 +34,29 @@ def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
     return split_defects(found, JUDGING_SHARE, seed)[0]
 
 
-def read_defects(items: Sequence[ImageItem], input_hw: tuple[int, int]) -> Defects:
-    """The defects at the input size, with their masks; an empty mask does not tell where the defect is, so is left out.
+def read_defects(items: Sequence[ImageItem], input_hw: tuple[int, int]) -> tuple[Defects, tuple[str, ...]]:
+    """The defects at the input size with their masks, and what a person should be told of the masks.
 
-    So is one with nothing left at the input size.
+    Where a mask is empty, nobody knows which part of the image is defective: it is learned from like one without.
     """
+    masks = MaskReader(items)
+    sizes = sizes_of([item.path for item in items])
+    found = [masks.read(item, hw) for item, hw in zip(items, sizes, strict=True)]
+    empty = [item.mask_path for item, mask in zip(items, found, strict=True) if mask is not None and not mask.any()]
     images = list(ResizedImages(tuple(item.path for item in items), input_hw))
-    masks = [None if item.mask_path is None else resize_mask(read_mask(item.mask_path), input_hw) for item in items]
-    return Defects(images, [mask if mask is not None and mask.any() else None for mask in masks])
+    resized = [None if mask is None or not mask.any() else _shrink(mask, input_hw) for mask in found]
+    notes = masks.notes
+    if empty:
+        notes += (
+            f"{len(empty)} of the defects learned from have an empty mask, the first {empty[0]}: they are learned from "
+            "as defective, without a place; draw their masks to learn more from them",
+        )
+    return Defects(images, resized), notes
+
+
+def _shrink(mask: Mask, hw: tuple[int, int]) -> Mask:
+    """The mask at another size; a defect so small that no pixel of that size would hold it keeps those it touches."""
+    resized = resize_mask(mask, hw)
+    if resized.any():
+        return resized
+    return np.asarray(cv2.resize(mask.astype(np.float32), hw[::-1], interpolation=cv2.INTER_AREA) > 0)

@@ -14,10 +14,11 @@ from blemish.bundle.bundle import Bundle
 from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.maps import check_fit, find_maps, read_map
+from blemish.datasets.mask_fit import MaskReader
 from blemish.decisions.explain import explain
 from blemish.errors import DataError
 from blemish.files import why_not_a_file
-from blemish.images.decode import read_image, read_image_hw, read_mask
+from blemish.images.decode import read_image, read_image_hw
 from blemish.images.resize import resize_image, resize_map, resize_mask
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import shrink_picture
@@ -34,6 +35,7 @@ from blemish.schema import (
     Image,
     ImageItem,
     ImageResult,
+    Mask,
     Picture,
     Progress,
     Verdict,
@@ -68,13 +70,15 @@ def evaluate(
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
     matched = RegionMatch()
+    masks = MaskReader(items)
     verdicts, errors = [], []
     for number, item in enumerate(items, start=1):
         image = read_image(item.path)
         verdict = inspector.inspect_image(image, index.relative(item.path))
         errors.append(_reconstruction_mse(image, verdict))
-        _add_pixels(pixels, item, verdict.anomaly_map, verdict.image_hw, map_hw)
-        matched += _match(item, verdict)
+        mask = masks.read(item, verdict.image_hw)
+        _add_pixels(pixels, item, verdict.anomaly_map, mask, map_hw or verdict.image_hw)
+        matched += _match(item, verdict, mask)
         if saturated is not None:
             saturated.update(item, verdict.anomaly_map, verdict.image_hw)
         verdicts.append(replace(verdict, anomaly_map=np.zeros((0, 0), np.float32), reconstruction=None))
@@ -89,7 +93,7 @@ def evaluate(
     return Evaluation(
         metrics=metrics,
         model={**model_facts(inspector.bundle), "engine": inspector.session.engine},
-        data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items)),
+        data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items), masks.notes),
         results=tuple(_result(*found) for found in zip(items, verdicts, errors, strict=True)),
         pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
     )
@@ -108,13 +112,14 @@ def evaluate_maps(
     pixels = PixelAccumulator()
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
     scores = []
+    masks = MaskReader(index.test)
     saved = find_maps(maps, index)
     check_fit(saved)
     for number, found in enumerate(saved, start=1):
         anomaly_map = read_map(found.path)
         scores.append(float(anomaly_map.max()) if found.anomaly_score is None else found.anomaly_score)
         image_hw = read_image_hw(found.item.path)
-        _add_pixels(pixels, found.item, anomaly_map, image_hw, map_hw)
+        _add_pixels(pixels, found.item, anomaly_map, masks.read(found.item, image_hw), map_hw or image_hw)
         if saturated is not None:
             saturated.update(found.item, anomaly_map, image_hw)
         progress("reading maps", number, len(saved))
@@ -127,7 +132,7 @@ def evaluate_maps(
     return Evaluation(
         metrics=_merge(parts),
         model={"detector": "saved maps", "path": str(maps)},
-        data=data_facts(index, items, pixels.num_without_mask),
+        data=data_facts(index, items, pixels.num_without_mask, told=masks.notes),
         results=(),
     )
 
@@ -164,10 +169,14 @@ def unseen(bundle: Bundle, items: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
 
 
 def data_facts(
-    index: DatasetIndex, items: Sequence[ImageItem], num_without_mask: int, num_seen: int = 0
+    index: DatasetIndex,
+    items: Sequence[ImageItem],
+    num_without_mask: int,
+    num_seen: int = 0,
+    told: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a report says of the data set it used."""
-    notes = list(index.notes)
+    """What a report says of the data set it used; `told` is said of its masks."""
+    notes = [*index.notes, *told]
     if num_seen:
         notes.append(f"{num_seen} test images are copies of images that the bundle was trained on: they are left out.")
     if num_without_mask:
@@ -228,25 +237,19 @@ def _add_pixels(
     pixels: PixelAccumulator,
     item: ImageItem,
     anomaly_map: AnomalyMap,
-    image_hw: tuple[int, int],
-    map_hw: tuple[int, int] | None,
+    mask: Mask | None,
+    hw: tuple[int, int],
 ) -> None:
-    mask = read_mask(item.mask_path) if item.mask_path else None
-    target_hw = map_hw or (mask.shape if mask is not None else image_hw)
-    hw = (target_hw[0], target_hw[1])
     if mask is not None and mask.shape != hw:
         mask = resize_mask(mask, hw)
     pixels.update(resize_map(anomaly_map, hw), mask, int(item.label or GOOD))
 
 
-def _match(item: ImageItem, verdict: Verdict) -> RegionMatch:
+def _match(item: ImageItem, verdict: Verdict, mask: Mask | None) -> RegionMatch:
     """Regions against the mask; of a defective image without one nothing can be told."""
-    if item.label == DEFECTIVE and item.mask_path is None:
+    if item.label == DEFECTIVE and mask is None:
         return RegionMatch()
-    mask = np.zeros(verdict.image_hw, np.bool_) if item.mask_path is None else read_mask(item.mask_path)
-    return match_regions(
-        verdict.regions, mask if mask.shape == verdict.image_hw else resize_mask(mask, verdict.image_hw)
-    )
+    return match_regions(verdict.regions, np.zeros(verdict.image_hw, np.bool_) if mask is None else mask)
 
 
 def _metrics(items: Sequence[ImageItem], verdicts: Sequence[Verdict], pixels: PixelAccumulator) -> dict[str, Any]:
@@ -299,8 +302,8 @@ def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[in
 def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Picture:
     image = read_image(item.path)
     verdict = inspector.inspect_image(image, index.relative(item.path))
+    mask = MaskReader([item]).read(item, verdict.image_hw)
     image, verdict = shrink_picture(image, verdict, PICTURE_PIXELS)
-    mask = read_mask(item.mask_path) if item.mask_path else None
     if mask is not None and mask.shape != image.shape[:2]:
         mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     return Picture(item, verdict, image, mask)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets.index import DatasetIndex
-from blemish.images.decode import read_mask_parts
+from blemish.images.mask import read_mask_parts
 from blemish.images.resize import resize_map
 from blemish.metrics.spro import auspro, read_defects_config
 from blemish.schema import AnomalyMap, ImageItem

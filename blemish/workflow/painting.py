@@ -72,7 +72,7 @@ def make_canvas(image: Image, zone: Zone | None = None) -> Canvas:
     """The canvas of a good image: its part inside the zone, or all of the zone where the part lies outside."""
     height, width = image.shape[:2]
     if zone is not None:
-        check_zone(zone, (height, width))
+        check_zone(zone, (height, width), "good image")
     shrink = min(1.0, _GRID_SIDE / max(height, width))
     grid_hw = max(1, round(height * shrink)), max(1, round(width * shrink))
     part = _part(image, grid_hw)

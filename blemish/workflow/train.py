@@ -178,6 +178,7 @@ def train(request: TrainRequest) -> Bundle:
     _check_count(good, module)
     start = time.perf_counter()
     defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
+    defect_notes: tuple[str, ...] = ()
 
     def ask(images: Sequence[Image], known: Defects = NO_DEFECTS) -> FitRequest[Any]:
         return FitRequest(
@@ -196,7 +197,8 @@ def train(request: TrainRequest) -> Bundle:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
             images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
-            made = _fit(request, ask(images, read_defects(defects, images.hw)), images)
+            known, defect_notes = read_defects(defects, images.hw)
+            made = _fit(request, ask(images, known), images)
         else:
             made = _fit_tiles(request, ask, good, report)
     except ImageError as error:
@@ -245,7 +247,7 @@ def train(request: TrainRequest) -> Bundle:
             "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
-            "notes": [*good.notes, *fit.facts.get("notes", [])],
+            "notes": [*good.notes, *defect_notes, *fit.facts.get("notes", [])],
         },
         versions=_versions(),
         tiling=made.tiling,

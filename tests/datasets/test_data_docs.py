@@ -13,6 +13,7 @@ from blemish.datasets.fetch import PUBLIC_DATASETS
 from blemish.datasets.layouts import LAYOUTS
 from blemish.datasets.left_out import Reason
 from blemish.datasets.maps import MAP_SUFFIXES
+from blemish.datasets.mask_fit import Oddity
 from blemish.images.decode import IMAGE_SUFFIXES, MIN_SIDE
 from blemish.images.resize import RESIZE_RULE
 from blemish.schema import MAX_PIXELS
@@ -25,7 +26,7 @@ CODES = set(
         r'(?:Finding\(\s*"(?:error|warning)",|_about\(\s*index,)\s*"([a-z_]+)"',
         Path(check.__file__).read_text(encoding="utf-8"),
     )
-)
+) | set(get_args(Oddity))
 
 
 def test_the_codes_are_found_in_the_source() -> None:

@@ -15,7 +15,7 @@ import pytest
 from blemish.datasets.index import DatasetIndex, list_categories, open_dataset
 from blemish.datasets.layouts import LAYOUTS
 from blemish.errors import DataError
-from blemish.images.decode import read_mask
+from blemish.images.mask import read_mask
 from blemish.schema import ImageItem
 
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.images import decode
-from blemish.images.decode import MIN_SIDE, as_image, read_image, read_image_hw, read_mask, read_mask_parts
+from blemish.images.decode import MIN_SIDE, as_image, read_image, read_image_hw
+from blemish.images.mask import read_mask
 from blemish.schema import MAX_PIXELS, ReadSettings
 
 LOSSLESS: dict[str, dict[str, Any]] = {
@@ -402,59 +403,3 @@ def test_arrays_with_steps_between_their_values_are_copied_into_order() -> None:
 def test_arrays_that_are_no_images_are_refused(array: Any, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         as_image(array)
-
-
-# ---- masks
-
-
-@pytest.mark.parametrize("value", [1, 128, 255])
-@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_a_mask_is_true_wherever_a_pixel_is_not_black(value: int, mode: str, tmp_path: Path) -> None:
-    expected = np.zeros((30, 40), np.bool_)
-    expected[5:9, 7:30] = True
-    image = PIL.Image.fromarray(np.where(expected, np.uint8(value), np.uint8(0))).convert(mode)
-    mask = read_mask(saved(tmp_path, encode(image, "PNG")))
-    assert mask.dtype == np.bool_
-    np.testing.assert_array_equal(mask, expected)
-
-
-def test_one_bit_and_sixteen_bit_masks(tmp_path: Path) -> None:
-    expected = np.eye(20, dtype=np.bool_)
-    one_bit = saved(tmp_path, encode(PIL.Image.fromarray(expected), "PNG"), "one.png")
-    sixteen = saved(tmp_path, cv2.imencode(".png", expected.astype(np.uint16))[1].tobytes(), "sixteen.png")
-    np.testing.assert_array_equal(read_mask(one_bit), expected)
-    np.testing.assert_array_equal(read_mask(sixteen), expected)
-
-
-def test_a_mask_may_be_smaller_than_an_image(tmp_path: Path) -> None:
-    assert read_mask(saved(tmp_path, encode(PIL.Image.new("L", (1, 1), 255), "PNG"))).tolist() == [[True]]
-
-
-def test_faint_pixels_of_a_compressed_mask_do_not_count(tmp_path: Path) -> None:
-    expected = np.zeros((64, 64), np.bool_)
-    expected[16:48, 16:48] = True
-    data = encode(PIL.Image.fromarray(np.where(expected, np.uint8(255), np.uint8(0))), "JPEG", quality=60)
-    np.testing.assert_array_equal(read_mask(saved(tmp_path, data)), expected)
-
-
-def test_a_folder_of_masks_is_their_union(tmp_path: Path) -> None:
-    first, second = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
-    first[2, 3] = 255
-    second[4, 5] = 7
-    for name, mask in (("000.png", first), ("001.png", second)):
-        saved(tmp_path, encode(PIL.Image.fromarray(mask), "PNG"), name)
-    saved(tmp_path, b"not a mask", "readme.txt")
-    assert np.argwhere(read_mask(tmp_path)).tolist() == [[2, 3], [4, 5]]
-    parts = read_mask_parts(tmp_path)
-    np.testing.assert_array_equal(parts[0], first)
-    np.testing.assert_array_equal(parts[1], second)
-    np.testing.assert_array_equal(read_mask_parts(tmp_path / "001.png")[0], second)
-
-
-def test_an_empty_folder_and_masks_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="holds no mask"):
-        read_mask(tmp_path)
-    for name, size in (("000.png", 20), ("001.png", 30)):
-        saved(tmp_path, encode(PIL.Image.new("L", (size, size)), "PNG"), name)
-    with pytest.raises(ImageError, match="differ in size"):
-        read_mask(tmp_path)

@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 
 from blemish.datasets.index import open_dataset
 from blemish.errors import DataError
-from blemish.images.decode import read_image, read_mask
+from blemish.images.decode import read_image
+from blemish.images.mask import read_mask
 from blemish.images.resize import resize_map
 from blemish.model import Model, train
 from blemish.schema import Evaluation
