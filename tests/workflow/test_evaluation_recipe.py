@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
@@ -136,6 +138,62 @@ def test_an_empty_mask_counts_at_image_level_only(model: Model, product_folder: 
     found = model.evaluate(part)
     assert found.metrics["num_defective"] == 6
     assert found.data["num_without_mask"] == 1
+
+
+def masks_of(part: Path) -> list[Path]:
+    return sorted((part / "ground_truth").rglob("*.png"))
+
+
+def test_inverted_masks_are_told(model: Model, product_folder: Path, tmp_path: Path) -> None:
+    part = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    for path in masks_of(part):
+        write_png(path, np.where(read_mask(path), np.uint8(0), np.uint8(255)))
+    notes = model.evaluate(part).data["notes"]
+    assert any("6 masks cover more than half of their images, the first" in note for note in notes)
+
+
+def test_a_mask_one_pixel_off_is_cut_and_told(
+    model: Model, evaluation: Evaluation, product_folder: Path, tmp_path: Path
+) -> None:
+    part = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    first, second, *_ = masks_of(part)
+    write_png(first, np.pad(read_mask(first), ((0, 1), (0, 1))).astype(np.uint8) * 255)
+    write_png(second, read_mask(second)[:-1].astype(np.uint8) * 255)
+    found = model.evaluate(part)
+    assert found.metrics["pixel_ap"] == evaluation.metrics["pixel_ap"]
+    assert any("2 masks are one pixel larger or smaller than their images" in note for note in found.data["notes"])
+
+
+@pytest.mark.parametrize("scale", [(2, 2), (1, 2)])
+def test_a_mask_of_another_size_is_an_error_that_names_both_files(
+    scale: tuple[int, int], model: Model, product_folder: Path, tmp_path: Path
+) -> None:
+    part = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    path = masks_of(part)[2]
+    write_png(path, np.kron(read_mask(path), np.ones(scale)).astype(np.uint8) * 255)
+    with pytest.raises(DataError, match=rf"{path.name}: the mask is .* pixels, its image .*\.png"):
+        model.evaluate(part)
+
+
+def test_two_images_never_share_one_mask_in_silence(model: Model, product_folder: Path, tmp_path: Path) -> None:
+    part = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    image = next((part / "test" / "spot").glob("*.png"))
+    pixels = read_image(image)[::-1]
+    image.with_suffix(".bmp").write_bytes(cv2.imencode(".bmp", pixels)[1].tobytes())
+    with pytest.raises(DataError, match=rf"is the mask of 2 images, .*{image.stem}\.bmp and .*{image.stem}\.png"):
+        model.evaluate(part)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_test_images_that_are_no_files_are_counted_before_anything_is_judged(
+    model: Model, product_folder: Path, tmp_path: Path
+) -> None:
+    part = Path(shutil.copytree(product_folder, tmp_path / "part"))
+    for path in sorted((part / "test" / "spot").iterdir())[:2]:
+        path.unlink()
+        path.symlink_to("/mnt/nas/gone.png")
+    with pytest.raises(DataError, match=r"2 of 12 test images cannot be read, the first .*leads nowhere \(to /mnt/nas"):
+        model.evaluate(part)
 
 
 def test_a_report_is_written_beside_its_numbers(model: Model, product_folder: Path, tmp_path: Path) -> None:
