@@ -18,6 +18,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from blemish.boundary import read_bytes
 from blemish.errors import BackboneError, OutputError
 from blemish.files import hash_file, write_file
 from blemish.folders import backbones_folder
@@ -25,6 +26,7 @@ from blemish.schema import Backbone, Layer
 
 FORMAT = 1
 MAX_DESCRIPTION_BYTES = 1_000_000
+_FORM = "docs/backbones.md shows the form of a description"
 
 _CONVERTIBLE = ("efficientnet-lite1", "efficientnet-lite2")
 _NO_NAME = r'/\\:*?"<>|\x00-\x1f'
@@ -211,23 +213,14 @@ def _hash(path: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():  # a pipe would be waited for
-        raise BackboneError(f"{path}: there is no such description file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_DESCRIPTION_BYTES + 1)
-    except OSError as error:
-        raise BackboneError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_DESCRIPTION_BYTES:
-        raise BackboneError(f"{path}: longer than {MAX_DESCRIPTION_BYTES:,} bytes, so no description of a backbone")
-    return content
+    return read_bytes(path, MAX_DESCRIPTION_BYTES, BackboneError, _FORM)
 
 
 def _parse(path: Path, content: bytes) -> Backbone:
     try:
         found = _Description.model_validate_json(content)
     except ValidationError as error:
-        raise BackboneError(f"{path}: {_fault(error)}; docs/backbones.md shows the form") from error
+        raise BackboneError(f"{path}: {_fault(error)}; {_FORM}") from error
     if found.name != path.stem:
         raise BackboneError(f"{path}: name is {found.name!r}; it must be that of the file: {path.stem!r}")
     try:
@@ -243,7 +236,7 @@ def _parse(path: Path, content: bytes) -> Backbone:
             input_name=found.input,
         )
     except BackboneError as error:
-        raise BackboneError(f"{path}: {error}; docs/backbones.md shows the form") from error
+        raise BackboneError(f"{path}: {error}; {_FORM}") from error
 
 
 def _fault(error: ValidationError) -> str:

@@ -10,9 +10,10 @@ from pydantic import TypeAdapter
 
 from blemish.bundle.manifest import Manifest
 from blemish.schema import Calibration, Sensitivity
+from blemish.schema.meaning import Many
 
 CALIBRATION = TypeAdapter(Calibration)
-HISTORY = TypeAdapter(tuple[Calibration, ...])
+HISTORY = TypeAdapter(Many[Calibration])
 SENSITIVITY = TypeAdapter(Sensitivity)
 
 
@@ -38,13 +39,15 @@ class Bundle:
 
     @cached_property
     def bundle_id(self) -> str:
-        """16 hex digits that change with the graph or the calibration, and with nothing else.
+        """16 hex digits that change with all that decides about an image, and with nothing else.
 
-        When, by whom and why a calibration was made does not count: equal decisions have equal names.
+        That is the graph, the calibration, and of the manifest input size, tiles, resize rule and reduction. When, by
+        whom and why a calibration was made does not count: equal decisions have equal names.
         """
         decides = replace(self.calibration, created="", by="", reason="")
-        decision = hashlib.sha256(CALIBRATION.dump_json(decides)).hexdigest()
-        return hashlib.sha256((self.graph_sha256 + decision).encode()).hexdigest()[:16]
+        parts = (CALIBRATION.dump_json(decides), self.manifest.deciding.encode())
+        hashes = self.graph_sha256 + "".join(hashlib.sha256(part).hexdigest() for part in parts)
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
     @property
     def carried(self) -> frozenset[int]:

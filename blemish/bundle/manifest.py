@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blemish.schema import Reduction, Tiling
+from blemish.schema.meaning import Many, check_text
 
 FORMAT_VERSION = 3
 """The newest that is read. Written is the oldest that says all there is to say (`Manifest.version_needed`)."""
+MAX_SIDE = 8192
+"""The largest height and width of a graph's input."""
+
+
+def _one_line(text: str) -> str:
+    check_text("the text", text)
+    return text
+
+
+Line: TypeAlias = Annotated[str, AfterValidator(_one_line)]
+"""A text without line breaks and control characters."""
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Side: TypeAlias = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=10**9)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class Epoch(BaseModel):
+    """One epoch of a training; numbers that were not finite are null."""
+
+    epoch: float
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    separation_ratio: float | None = None
+
+
+class KnownFacts(BaseModel):
+    """The facts of a fit that this package reads again; detectors may add others."""
+
+    preset: Line | None = None
+    fit_seconds: Seconds = 0.0
+    seconds_by_part: dict[str, Seconds] = {}
+    peak_memory_mb: Seconds | None = None
+    skipped: list[Any] = []
+    suspicious: list[Any] = []
+    notes: list[str] = []
+    num_tiles: Count = 0
+    num_possible_tiles: Count = 0
+    history: list[Epoch] = []
+    best_epoch: Count | None = None
+    train_seconds: Seconds | None = None
+    num_train: Count | None = None
+    num_validation: Count | None = None
+    num_parameters: Count | None = None
 
 
 class Record(BaseModel):
@@ -21,10 +67,10 @@ class Record(BaseModel):
 class BackboneFacts(Record):
     """Which pretrained network the graph holds, and under which licence."""
 
-    name: str
-    sha256: str
-    licence: str
-    source: str
+    name: Line
+    sha256: Line
+    licence: Line
+    source: Line
 
 
 class DataFacts(Record):
@@ -33,11 +79,11 @@ class DataFacts(Record):
     `image_sha256` holds the first 16 hex digits of each image file used, so that none of them is taken for a new one.
     """
 
-    name: str
-    fingerprint: str
-    num_fit: int = Field(ge=0)
-    num_calibration: int = Field(ge=0)
-    image_sha256: tuple[str, ...] = ()
+    name: Line
+    fingerprint: Line
+    num_fit: Count
+    num_calibration: Count
+    image_sha256: Many[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]] = ()
 
 
 class Manifest(Record):
@@ -46,27 +92,35 @@ class Manifest(Record):
     With `tiling`, tiles of images are. `members` maps each other file in the bundle to its SHA-256.
     """
 
-    format_version: int
-    created: str
-    detector: str
+    format_version: int = Field(ge=1, le=FORMAT_VERSION)
+    created: Line
+    detector: Line
     settings: dict[str, Any]
-    seed: int
-    input_hw: tuple[int, int]
-    resize_rule: str
+    seed: int = Field(ge=-(2**63), lt=2**64)
+    input_hw: tuple[Side, Side]
+    resize_rule: Line
     reduction: Reduction
     backbone: BackboneFacts | None
     data: DataFacts
     facts: dict[str, Any]
-    versions: dict[str, str]
+    versions: dict[str, Line]
     tiling: Tiling | None = None
-    members: dict[str, str] = {}
+    members: dict[str, Sha256] = {}
+
+    @field_validator("facts")
+    @classmethod
+    def _check_facts(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        KnownFacts.model_validate(facts)
+        return facts
 
     @model_validator(mode="after")
     def _check_version(self) -> Manifest:
         if self.format_version < self.version_needed:
             what = "tiles" if self.version_needed == 2 else "a sensitivity"
             raise ValueError(f"{what} in a bundle of format version {self.format_version}")
-        if self.tiling is not None and not 0 < 2 * self.tiling.overlap_px <= min(self.input_hw):
+        if self.tiling is not None and self.input_hw[0] != self.input_hw[1]:
+            raise ValueError(f"tiles are squares, but the input is {self.input_hw[0]} x {self.input_hw[1]} pixels")
+        if self.tiling is not None and not 2 * self.tiling.overlap_px <= min(self.input_hw):
             raise ValueError(f"tiles of {self.input_hw[0]} pixels cannot share {self.tiling.overlap_px}")
         return self
 
@@ -79,6 +133,12 @@ class Manifest(Record):
         if "sensitivity.json" in self.members:
             return 3
         return 1 if self.tiling is None else 2
+
+    @property
+    def deciding(self) -> str:
+        """What of the manifest has a part in verdicts, as JSON on one line with sorted names."""
+        facts = self.model_dump(mode="json", include={"input_hw", "resize_rule", "reduction", "tiling"})
+        return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
     def to_json(self) -> bytes:
         """As it is written; what version 1 does not know is left out where it says nothing."""

@@ -8,8 +8,10 @@ import os
 import zipfile
 from pathlib import Path
 
+from blemish.boundary import check_json
 from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
 from blemish.bundle.manifest import Manifest
+from blemish.errors import BundleError
 from blemish.files import locked, write_file
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -19,7 +21,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def write_bundle(bundle: Bundle, path: Path) -> Path:
     """`path`, now holding the bundle; written whole or not at all, and in turn with others that change the file.
 
-    Raises OutputError.
+    Raises OutputError. What `read_bundle` would refuse for its size is a BundleError: a history can grow too long.
     """
     place = Path(os.path.realpath(path))
     with locked(place):
@@ -37,6 +39,10 @@ def replace_bundle(bundle: Bundle, path: Path) -> Manifest:
     }
     if bundle.sensitivity is not None:
         members["sensitivity.json"] = SENSITIVITY.dump_json(bundle.sensitivity)
+    for name in sorted(members):
+        if name.endswith(".json"):
+            remedy = "write to another bundle from now on, or train anew"
+            check_json(members[name], f"{path}: {name}", BundleError, remedy)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     manifest = bundle.manifest.model_copy(update={"members": hashes})
     manifest = manifest.model_copy(update={"format_version": manifest.version_needed})

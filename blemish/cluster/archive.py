@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from blemish import __version__
+from blemish.boundary import boundary, parse_json
 from blemish.bundle.bundle import Bundle
 from blemish.cluster.connect import Node, cause_of, first_line
 from blemish.cluster.pieces import Part, Piece, plan_pieces
@@ -275,11 +277,11 @@ def _check_run(output: Place, facts: dict[str, str]) -> None:
     if FACTS not in list_files(output, FACTS):
         write_bytes(place, json.dumps(facts, sort_keys=True).encode())
         return
-    try:
-        kept = json.loads(read_bytes(output, FACTS))
+    remedy = "choose another folder for verdicts"
+    with boundary(place.shown, OutputError, remedy):
+        content = read_bytes(output, FACTS)
+        kept = parse_json(content, TypeAdapter(dict[str, str]), place.shown, OutputError, remedy)
         differing = [name for name in facts if kept[name] != facts[name]]
-    except (ValueError, KeyError, TypeError, ImageError, StoreError) as error:
-        raise OutputError(f"{place.shown}: cannot be read; choose another folder for verdicts") from error
     if differing:
         name = differing[0]
         raise SettingsError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from blemish.boundary import boundary, read_bytes
 from blemish.datasets.index import DatasetIndex
 from blemish.errors import DataError
 from blemish.schema import DEFECTIVE, GOOD, ImageItem
@@ -27,16 +28,16 @@ def open_solar_cells() -> DatasetIndex:
     if spec is None or spec.origin is None:
         raise DataError('the demo needs the images of the package elpv-dataset: pip install "blemish[demo]"')
     root = Path(spec.origin).parent / "data"
-    try:
-        lines = (root / "labels.csv").read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{root / 'labels.csv'}: cannot be read; install elpv-dataset again") from error
+    table, remedy = root / "labels.csv", "install elpv-dataset again"
+    with boundary(table, DataError, remedy):
+        lines = read_bytes(table, 2**20, DataError, remedy).decode().splitlines()
+        cells = [(name, float(share), kind) for name, share, kind in (line.split() for line in lines if line.strip())]
     items = []
     num_good = 0
-    for name, probability, crystal in (line.split() for line in lines if line.strip()):
-        if crystal != "mono" or float(probability) not in (0.0, 1.0):
+    for name, probability, crystal in cells:
+        if crystal != "mono" or probability not in (0.0, 1.0):
             continue
-        is_good = float(probability) == 0.0
+        is_good = probability == 0.0
         num_good += is_good
         is_test = not is_good or num_good % TEST_EVERY == 0
         items.append(

@@ -18,12 +18,15 @@ plain          a folder of good images
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from blemish.boundary import boundary, read_bytes
 from blemish.datasets.found import MASK_FOLDERS, Found, find_good, find_labelled, find_masks, has_good_folder
 from blemish.datasets.listing import files_in, images_in, natural_key, subfolders_of, without_masks
 from blemish.errors import DataError, ImageError
@@ -33,6 +36,8 @@ from blemish.schema import DEFECTIVE, GOOD, ImageItem, Split
 HELD_OUT_SHARE = 0.2
 """Share of the good images of a data set without a split of its own that is kept for the test."""
 _MIN_GOOD_TO_HOLD_OUT = 10
+_VISA_COLUMNS = ("object", "split", "label", "image", "mask")
+_MAX_TABLE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -129,35 +134,39 @@ def _read_visa(root: Path) -> Found:
             f"{root}: looks like VisA, but {above / 'split_csv' / '1cls.csv'} is missing; "
             "copy the folder split_csv of the VisA archive there"
         )
-    items: list[ImageItem] = []
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            try:
-                if row["object"] != category:
-                    continue
-                image, split = _below(root, row["image"]), row["split"]
-                is_good, mask = row["label"] == "normal", row["mask"]
-            except (KeyError, TypeError) as error:
-                raise DataError(
-                    f"{table}: the columns object, split, label, image and mask are expected; copy the file again"
-                ) from error
-            items.append(
-                ImageItem(
-                    image,
-                    "train" if split == "train" else "test",
-                    GOOD if is_good else DEFECTIVE,
-                    "good" if is_good else "bad",
-                    _below(root, mask) if mask else None,
-                )
-            )
+    with boundary(table, DataError, f"copy the file again; it has the columns {', '.join(_VISA_COLUMNS)}"):
+        text = read_bytes(table, _MAX_TABLE_BYTES, DataError, "copy the file again").decode("utf-8-sig")
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        items = [_visa_item(root, row) for row in rows if row["object"] == category]
     if not items:
         raise DataError(f"{table}: no row with object {category!r}; do not rename the folders of VisA")
     return Found(tuple(sorted(items, key=lambda item: (item.split == "test", natural_key(item.path)))))
 
 
-def _below(root: Path, row: str) -> Path:
+def _visa_item(root: Path, row: Mapping[str, str | Any]) -> ImageItem:
+    """The image of a row. Raises ValueError and others where a value cannot be."""
+    missing = [name for name in _VISA_COLUMNS if row[name] is None]
+    if missing:
+        raise ValueError(f"the row of {row['image']!r} has no {missing[0]}")
+    split, label = row["split"], row["label"]
+    if split not in ("train", "test") or label not in ("normal", "anomaly"):
+        raise ValueError(f"the split {split!r} or the label {label!r} of {row['image']!r} is unknown")
+    is_good = label == "normal"
+    return ImageItem(
+        _below(root, row["image"]),
+        "train" if split == "train" else "test",
+        GOOD if is_good else DEFECTIVE,
+        "good" if is_good else "bad",
+        _below(root, row["mask"]) if row["mask"] else None,
+    )
+
+
+def _below(root: Path, named: str) -> Path:
     """A path of VisA's table, which begins with the name of the category, from the category's folder."""
-    return root.joinpath(*Path(row).parts[1:])
+    parts = Path(named).parts
+    if len(parts) < 2 or Path(named).is_absolute() or ".." in parts or "\0" in named:
+        raise ValueError(f"{named!r} is no path of an image in the folder of the category")
+    return root.joinpath(*parts[1:])
 
 
 def _is_kolektor_sdd(root: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import statistics
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from blemish.boundary import boundary, read_bytes
 from blemish.datasets.index import DatasetIndex
 from blemish.datasets.sequence import read_image_sizes
 from blemish.errors import DataError, ImageError
+from blemish.files import why_not_a_file
 from blemish.images.decode import IMAGE_SUFFIXES, read_image_hw, read_stored_pixels
 from blemish.schema import MAX_PIXELS, AnomalyMap, ImageItem
 from blemish.text import one_line
@@ -27,6 +30,7 @@ SHAPE_TOLERANCE = 0.02
 """Share by which a side of a map may differ from what the image's shape asks for, beside one pixel for rounding."""
 STRETCH_TOLERANCE = 0.2
 """How far, in the logarithm of height to width, a network's input may lie beyond the usual shape of the images."""
+MAX_SCORES_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,15 @@ def _map_hw(path: Path, values: np.ndarray) -> tuple[int, int]:
 
 def _open_npy(path: Path) -> np.ndarray:
     """The array of a file without its axes of length one; its values are read when they are asked for."""
-    try:
+    obstacle = why_not_a_file(path)
+    if obstacle:
+        raise ImageError(f"{path}: {obstacle}")
+    with boundary(path, ImageError, "not a whole NumPy file of numbers: save the map again with numpy.save"):
         # Mapped, so that a header that promises too much costs no memory; objects are refused.
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file; check the path") from error
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
-        raise ImageError(f"{path}: not a whole NumPy file of numbers; save the map again with numpy.save") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or values.size > MAX_PIXELS:
-        raise ImageError(f"{path}: not an array of at most {MAX_PIXELS // 1_000_000} million numbers")
-    return values.squeeze()
+        values = np.lib.format.open_memmap(path, mode="r")
+        if values.dtype.kind not in "fiub" or values.size > MAX_PIXELS:
+            raise ImageError(f"{path}: not an array of at most {MAX_PIXELS // 1_000_000} million numbers")
+        return values.squeeze()
 
 
 def _read_gray(path: Path) -> np.ndarray:
@@ -225,17 +228,15 @@ def _read_scores(path: Path) -> Iterator[tuple[int, str, float]]:
     """The rows of a file of scores: line number, name, score; none where there is no file."""
     if not path.is_file():
         return
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row or (number == 1 and [cell.strip().lower() for cell in row[:2]] == ["path", "score"]):
-                    continue
-                try:
-                    name, score = row[0].strip(), float(row[1])
-                except (IndexError, ValueError) as error:
-                    raise DataError(f"{path}: line {number} is not 'path,score'; correct it") from error
-                if not math.isfinite(score):
-                    raise DataError(f"{path}: line {number} holds a score that is not finite; correct it")
-                yield number, name, score
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV in UTF-8; save it again") from error
+    with boundary(path, DataError, "save it again as CSV in UTF-8"):
+        text = read_bytes(path, MAX_SCORES_BYTES, DataError, "keep one line for each image").decode("utf-8-sig")
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
+            if not row or (number == 1 and [cell.strip().lower() for cell in row[:2]] == ["path", "score"]):
+                continue
+            try:
+                name, score = row[0].strip(), float(row[1])
+            except (IndexError, ValueError) as error:
+                raise DataError(f"{path}: line {number} is not 'path,score'; correct it") from error
+            if not math.isfinite(score):
+                raise DataError(f"{path}: line {number} holds a score that is not finite; correct it")
+            yield number, name, score

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from blemish.boundary import boundary
 from blemish.errors import SettingsError, TrainingError
 from blemish.files import replace_file
 
@@ -45,15 +45,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises TrainingError where the file is no whole checkpoint.
     """
-    try:
+    with boundary(path, TrainingError, "no whole checkpoint of a training: remove it to start anew"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TrainingError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except Exception as error:  # torch.load raises many kinds for a damaged or hostile file
-        raise TrainingError(f"{path} is no whole checkpoint of a training: remove it to start anew") from error
-    if not isinstance(state, dict):
-        raise TrainingError(f"{path} is no checkpoint of a training: remove it to start anew")
-    return state
+        if not isinstance(state, dict):
+            raise ValueError(f"holds a {type(state).__name__}")
+        return state
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
@@ -66,10 +62,8 @@ def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """The named tensors of a safetensors file; raises TrainingError where it is not whole."""
-    try:
+    with boundary(path, TrainingError, "no whole file of weights: remove it to start anew"):
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(f"cannot read the weights {path}: {error}") from error
 
 
 def check_same_training(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.boundary import boundary, read_bytes
 from blemish.errors import DataError, MetricError
 from blemish.metrics.levels import Values, aupro_of, finite
 from blemish.metrics.overlap import Pixels, Room, pool
+
+MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Saturation:
     threshold: float
     is_relative: bool
 
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < math.inf:
+            raise ValueError(f"a saturation threshold is larger than 0, not {self.threshold}")
+
     def area(self, defect_area: int) -> int:
         """The number of pixels at which a defect of this area counts as found."""
         enough = int(self.threshold * defect_area) if self.is_relative else int(self.threshold)
@@ -32,22 +40,18 @@ class Saturation:
 
 def read_defects_config(path: Path) -> dict[int, Saturation]:
     """The saturation of each pixel value, from the `defects_config.json` of a category of MVTec LOCO."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        config = {
+    remedy = (
+        "copy the defects_config.json of MVTec LOCO again, a list of defect_name, pixel_value, saturation_threshold "
+        "and relative_saturation"
+    )
+    content = read_bytes(path, MAX_CONFIG_BYTES, DataError, remedy)
+    with boundary(path, DataError, remedy):
+        return {
             int(entry["pixel_value"]): Saturation(
                 str(entry["defect_name"]), float(entry["saturation_threshold"]), bool(entry["relative_saturation"])
             )
-            for entry in entries
+            for entry in json.loads(content)
         }
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} is not a defects_config.json of MVTec LOCO (a list of defect_name, pixel_value, "
-            f"saturation_threshold, relative_saturation): {error!r}"
-        ) from error
-    return config
 
 
 def auspro(

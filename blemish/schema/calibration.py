@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from blemish.errors import CalibrationError, SettingsError
+from blemish.schema.images import MAX_PIXELS
 from blemish.schema.meaning import (
+    Many,
     check_choice,
     check_count,
     check_number,
@@ -16,15 +18,13 @@ from blemish.schema.meaning import (
     shown,
 )
 
-MAX_PIXELS = 500_000_000
-"""Pixels of the largest image that a zone mask can be drawn on."""
 MAX_CORNERS = 2_000
 """Corners of all polygons of a zone; a finer outline is drawn as a mask."""
 MAX_RULES = 1_000
 MAX_REACH_PX = 63
 """The largest distance in the map over which regions are opened, closed, joined and bounded; the work grows with it."""
 
-Polygon: TypeAlias = tuple[tuple[float, float], ...]
+Polygon: TypeAlias = Many[tuple[float, float]]
 """Corner points (x, y) in shares of the image's width and height, 0 to 1."""
 
 
@@ -33,7 +33,7 @@ class ZoneMask:
     """A mask image as run lengths: numbers of pixels in reading order, the first run lies outside the zone."""
 
     image_hw: tuple[int, int]
-    runs: tuple[int, ...]
+    runs: Many[int]
 
     def __post_init__(self) -> None:
         if len(self.image_hw) != 2:
@@ -56,8 +56,8 @@ class ZoneMask:
 class Zone:
     """Where to look: inside `mask` (if any) and a polygon of `inspect` (none: everywhere), outside all of `ignore`."""
 
-    inspect: tuple[Polygon, ...] = ()
-    ignore: tuple[Polygon, ...] = ()
+    inspect: Many[Polygon] = ()
+    ignore: Many[Polygon] = ()
     mask: ZoneMask | None = None
 
     def __post_init__(self) -> None:
@@ -224,10 +224,10 @@ class CostCurve:
     """
 
     costs: Costs
-    thresholds: tuple[float, ...]
-    expected: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    thresholds: Many[float]
+    expected: Many[float]
+    low: Many[float]
+    high: Many[float]
     best_threshold: float
     best_cost: float
     confidence: float
@@ -259,7 +259,7 @@ class Condition:
     """
 
     name: str
-    values: tuple[float, ...]
+    values: Many[float]
     side: Literal["over", "both"] = "both"
 
     def __post_init__(self) -> None:
@@ -287,8 +287,8 @@ class Calibration:
 
     graph_sha256: str
     method: Literal["split", "cross"]
-    good_scores: tuple[float, ...]
-    good_map_maxima: tuple[float, ...]
+    good_scores: Many[float]
+    good_map_maxima: Many[float]
     image_threshold: float
     pixel_threshold: float
     promise: Promise
@@ -297,11 +297,11 @@ class Calibration:
     review_threshold: float | None = None
     review_promise: Promise | None = None
     mm_per_px: float | None = None
-    rules: tuple[Rule, ...] = ()
+    rules: Many[Rule] = ()
     zone: Zone | None = None
     cost_curve: CostCurve | None = None
-    conditions: tuple[Condition, ...] = ()
-    good_shares: tuple[float, ...] = ()
+    conditions: Many[Condition] = ()
+    good_shares: Many[float] = ()
     created: str = ""
     by: str = ""
     reason: str = ""

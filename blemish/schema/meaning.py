@@ -9,7 +9,7 @@ import math
 import numbers
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,18 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_COUNT = 1_000_000_000
 MAX_TEXT = 1_000
 """Characters of a text that stands on one line."""
+
+
+class FirstFault:
+    """Mark of a sequence that pydantic stops reading at its first fault: a file may hold a million of them."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), "fail_fast": True}
+
+
+Item = TypeVar("Item")
+Many: TypeAlias = Annotated[tuple[Item, ...], FirstFault()]
+"""A tuple of any length."""
 
 
 def check_number(

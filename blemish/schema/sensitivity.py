@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from blemish.errors import CalibrationError
-from blemish.schema.meaning import check_choice, check_count, check_number
+from blemish.schema.meaning import Many, check_choice, check_count, check_number
 
 GradedKind = Literal["scratch", "spot", "missing", "texture"]
 """The kinds of painted defects of given size and strength; `blemish.synthesis.graded` says what these are."""
@@ -46,7 +46,7 @@ class Sensitivity:
     one that was in force; rules, if any, decided too.
     """
 
-    trials: tuple[PaintedTrial, ...]
+    trials: Many[PaintedTrial]
     num_images: int
     num_rejected: int
     image_hw: tuple[int, int]

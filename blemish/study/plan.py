@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish import __version__
+from blemish.boundary import boundary, read_bytes
 from blemish.datasets.index import list_categories, open_dataset
 from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
@@ -21,12 +22,15 @@ from blemish.files import hash_file, write_file
 from blemish.registry import DEFAULT_BACKBONE, load_detector
 from blemish.runtime.pipeline import usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
+from blemish.study.row import read_row
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings, settings_json
 from blemish.workflow.train import TrainRequest
 
 NUMERICAL_PACKAGES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless")
 """Another version of one of these may give other results; for detectors with learned weights, PyTorch's too."""
+MAX_RESULT_BYTES = 256 * 2**20
+_ANEW = "it is made again"
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,11 @@ def plan_study(
 def read_result(task: StudyTask) -> Mapping[str, Any] | None:
     """The result of a task, None where there is none as it was written, of this task and of the bundle beside it."""
     try:
-        kept = json.loads(task.result_path.read_bytes())
-        row, seal = kept["row"], kept["seal"]
-        is_whole = seal == _seal(row) and row["key"] == task.key
-        return row if is_whole and row["bundle_sha256"] == hash_file(task.bundle_path) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        with boundary(task.result_path, DataError, _ANEW):
+            row, seal = read_row(read_bytes(task.result_path, MAX_RESULT_BYTES, DataError, _ANEW))
+            is_whole = seal == _seal(row) and row["key"] == task.key
+            return row if is_whole and row["bundle_sha256"] == hash_file(task.bundle_path) else None
+    except DataError:
         return None
 
 

@@ -6,7 +6,6 @@ declares them. Brightness, contrast, noise, shift and zoom are on, mildly: every
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from blemish.boundary import parse_json, read_bytes, reason_of
 from blemish.errors import SettingsError
 from blemish.schema import Image
 
@@ -43,6 +43,9 @@ class Augmentation:
     flip_vertical: bool = False
 
 
+MAX_BYTES = 100_000
+"""Of a file that declares an augmentation."""
+_OBJECT = TypeAdapter(dict[str, Any])
 NONE = Augmentation(brightness=0.0, contrast=0.0, noise=0.0, shift=0.0, zoom=0.0)
 """No change at all."""
 
@@ -53,7 +56,7 @@ def _parsed(value: Any) -> Any:
         return value
     text = value.strip()
     if text.startswith("{"):
-        return json.loads(text)
+        return parse_json(text.encode(), _OBJECT, "augmentation", SettingsError, "write one JSON object")
     if text in ("none", "default", ""):
         return NONE if text == "none" else Augmentation()
     if text.endswith(".json"):
@@ -67,16 +70,9 @@ Declared: TypeAlias = Annotated[Augmentation, BeforeValidator(_parsed)]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The one JSON object in a file; ValueError where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected one JSON object, found {type(value).__name__}")
-    return value
+    """The one JSON object in a file; SettingsError where there is none."""
+    remedy = 'write one JSON object, for example {"rotation": 180}'
+    return parse_json(read_bytes(path, MAX_BYTES, SettingsError, remedy), _OBJECT, path, SettingsError, remedy)
 
 
 _ADAPTER: TypeAdapter[Augmentation] = TypeAdapter(Declared)
@@ -95,10 +91,8 @@ def parse_augmentation(value: str | dict[str, Any]) -> Augmentation:
     try:
         return _ADAPTER.validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or str(value)
         known = ", ".join(field.name for field in fields(Augmentation))
-        raise SettingsError(f"augmentation {where}: {first['msg']}; known are {known}") from error
+        raise SettingsError(f"augmentation {reason_of(error)}; known are {known}") from error
 
 
 def augment(image: Image, rng: np.random.Generator, augmentation: Augmentation) -> Image:

@@ -24,7 +24,8 @@ def augmented_samples(bundle: Bundle) -> tuple[tuple[NamedImage, ...], ...]:
     The first row shows each change alone and all together, the others all together. Empty where none is declared.
     """
     declared = bundle.manifest.settings.get("augmentation")
-    augmentation = parse_augmentation(declared) if declared else NONE
+    # As a bundle holds it; the text form could name a file, which a bundle has no right to have read.
+    augmentation = parse_augmentation(declared) if isinstance(declared, dict) else NONE
     if augmentation == NONE:
         return ()
     images = [image for sample in bundle.samples if (image := _decode(sample, bundle.manifest.input_hw)) is not None]

@@ -11,8 +11,10 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
+from blemish.boundary import parse_json, read_bytes
 from blemish.bundle.bundle import Bundle
 from blemish.errors import OutputError, SettingsError
 from blemish.files import write_file
@@ -24,6 +26,16 @@ from blemish.workflow.verify import EngineCheck, check_images, verify
 WORTHWHILE = 0.9
 """Another engine than the default is taken where it needs at most this share of the default's time."""
 MAX_CHOICE_BYTES = 100_000
+_ANEW = "it is made anew"
+
+
+class _Choice(BaseModel):
+    """What is read again of a kept choice."""
+
+    engine: str
+
+
+_CHOICE = TypeAdapter(_Choice)
 
 
 def resolve_engine(bundle: Bundle, engine: str, *, threads: int = 0, progress: Progress = silent) -> str:
@@ -87,10 +99,9 @@ def _choice_path(name: str) -> Path | None:
 def _read_choice(path: Path, engines: Sequence[str]) -> str | None:
     """The engine that a file names, None where there is none or the file cannot be used."""
     try:
-        if path.stat().st_size > MAX_CHOICE_BYTES:
-            return None
-        engine: Any = json.loads(path.read_text(encoding="utf-8"))["engine"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = read_bytes(path, MAX_CHOICE_BYTES, OutputError, _ANEW)
+        engine = parse_json(content, _CHOICE, path, OutputError, _ANEW, unknown="ignore").engine
+    except OutputError:
         return None
     return engine if engine in engines else None
 

@@ -45,6 +45,7 @@ from blemish.schema import (
     never,
     silent,
 )
+from blemish.text import one_line
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import (
     GoodScores,
@@ -237,7 +238,7 @@ def train(request: TrainRequest) -> Bundle:
         reduction=fit.reduction,
         backbone=None if network is None else _backbone_facts(network),
         data=DataFacts(
-            name=good.name,
+            name=one_line(good.name),
             fingerprint=good.fingerprint,
             num_fit=fit.facts.get("num_learned", num_good if made.method == "cross" else num_good - num_held),
             num_calibration=num_held,

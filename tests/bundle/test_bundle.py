@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
-from blemish.errors import OutputError
+from blemish.errors import BundleError, OutputError
 from blemish.model import Model, load
-from blemish.schema import PaintedTrial, Sensitivity
+from blemish.schema import PaintedTrial, Reduction, Sensitivity, Tiling
 from blemish.testing.tiny import TinyProduct
 
 
@@ -48,12 +49,40 @@ def test_any_zip_tool_reads_it(bundle_path: Path) -> None:
     assert manifest["backbone"]["licence"] == "Apache-2.0"
 
 
+DECIDES: dict[str, Any] = {
+    "reduction": Reduction("top_mean", 8),
+    "input_hw": (64, 96),
+    "resize_rule": "cubic",
+    "tiling": Tiling(64, 32),
+}
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_the_bundle_id_changes_with_all_of_the_manifest_that_decides(name: str, bundle: Bundle) -> None:
+    other = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={name: DECIDES[name]}))
+    assert other.bundle_id != bundle.bundle_id
+
+
 def test_the_bundle_id_names_graph_and_thresholds(bundle: Bundle) -> None:
     other = dataclasses.replace(bundle.calibration, image_threshold=bundle.calibration.image_threshold + 1)
     assert bundle.with_calibration(other).bundle_id != bundle.bundle_id
-    renamed = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"seed": 7}))
+    renamed = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"seed": 7, "created": "then"}))
     assert renamed.bundle_id == bundle.bundle_id
     assert len(bundle.bundle_id) == 16
+
+
+def test_every_field_of_the_manifest_decides_or_is_known_not_to(bundle: Bundle) -> None:
+    """A new field is put on one of the two sides on purpose."""
+    told = {"format_version", "created", "detector", "settings", "seed", "backbone", "data", "facts", "versions"}
+    assert set(type(bundle.manifest).model_fields) == {*DECIDES, *told, "members"}
+    assert set(json.loads(bundle.manifest.deciding)) == set(DECIDES)
+
+
+def test_a_history_that_no_reader_would_take_is_not_written(bundle: Bundle, tmp_path: Path) -> None:
+    long = dataclasses.replace(bundle, history=(bundle.calibration,) * 3000)
+    with pytest.raises(BundleError, match=r"history\.json: holds .* values"):
+        write_bundle(long, tmp_path / "part.blemish")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_calibration_keeps_the_old_one(bundle: Bundle, tmp_path: Path) -> None:
