@@ -255,6 +255,7 @@ def train(
     review_rate: float | None = None,
     product: ProductFacts | None = None,
     with_defects: bool = False,
+    with_sensitivity: bool = False,
     skip_unreadable: bool = False,
     run: TrainingRun | None = None,
     threads: int = 0,
@@ -270,7 +271,8 @@ def train(
     given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out
     together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name. `trusted`
     names good images that look odd and are good. With `with_defects` a detector that can (`classifier`) learns from
-    half of the labelled defects too. `product` holds the zone, rules and scale of the images. `run` says where and how
+    half of the labelled defects too. With `with_sensitivity` defects are painted on the good images, to tell which
+    would be missed. `product` holds the zone, rules and scale of the images. `run` says where and how
     learned weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked between
     steps: once it returns True, `Cancelled` is raised.
     """
@@ -295,6 +297,7 @@ def train(
         wishes=CalibrationSettings(false_reject=false_reject, confidence=confidence, review_rate=review_rate),
         product=product or ProductFacts(),
         with_defects=with_defects,
+        with_sensitivity=with_sensitivity,
         skip_unreadable=skip_unreadable,
         run=run or TrainingRun(),
         threads=threads or usable_cores(),

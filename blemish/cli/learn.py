@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,9 @@ from blemish.cli.options import (
     parse_size,
 )
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
+
+if TYPE_CHECKING:
+    from blemish.bundle.bundle import Bundle
 
 
 def train(
@@ -74,6 +77,12 @@ def train(
     with_defects: Annotated[
         bool, typer.Option("--with-defects", help="Learn from half of the labelled defects too (`classifier`).")
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity/--no-sensitivity", help="Tell which painted defects would be missed; takes some seconds."
+        ),
+    ] = True,
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and logs of detectors with learned weights.")
     ] = None,
@@ -95,6 +104,7 @@ def train(
     """Fit a detector on good images, calibrate it, and write one bundle file."""
     from blemish.decisions.explain import explain
     from blemish.decisions.promise import promise_sentence
+    from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.model import Model
     from blemish.schema import TrainingRun
@@ -118,6 +128,7 @@ def train(
             wishes=CalibrationSettings(false_reject, confidence, review_rate),
             product=product_facts(zone, rules, mm_per_px),
             with_defects=with_defects,
+            with_sensitivity=sensitivity,
             skip_unreadable=skip_unreadable,
             run=TrainingRun(
                 folder=checkpoints,
@@ -137,7 +148,7 @@ def train(
         made = Model(recipe.train(request))
         made.save(output)
     manifest, thresholds = made.bundle.manifest, made.calibration
-    skipped = manifest.facts.get("skipped", [])
+    skipped, told = manifest.facts.get("skipped", []), made.bundle.sensitivity
     if json:
         print_json(
             {
@@ -157,6 +168,8 @@ def train(
                 "peak_memory_mb": manifest.facts["peak_memory_mb"],
                 "threshold": thresholds.image_threshold,
                 "promise": promise_sentence(thresholds.promise),
+                "odd": _odd_json(made.bundle),
+                **({} if told is None else sensitivity_facts(told, thresholds.mm_per_px)),
             }
         )
         return
@@ -176,6 +189,10 @@ def train(
         )
     for sentence in explain(thresholds):
         say(sentence)
+    if told is not None:
+        say(f"{sensitivity_sentence(told, thresholds.mm_per_px)} {NOT_REAL}")
+    for odd in _odd_json(made.bundle):
+        say(_odd_sentence(odd))
     for note in manifest.facts.get("notes", []):
         say(note)
     suspicious = manifest.facts.get("suspicious", [])
@@ -184,6 +201,35 @@ def train(
             f"{len(suspicious)} good images score far above the rest, look at them: {', '.join(suspicious[:5])}; "
             "a defective part among the good images lets defects escape"
         )
+
+
+def _odd_json(bundle: Bundle) -> list[dict[str, Any]]:
+    """Good images that lift the threshold, each with the painted defects found now and without it."""
+    from blemish.decisions.sensitivity import num_found_at
+
+    told, now = bundle.sensitivity, bundle.calibration.image_threshold
+    rows = []
+    for odd in bundle.manifest.facts.get("odd", []):
+        row = dict(odd)
+        if told is not None:
+            total = len(told.trials)
+            row["painted_found"] = num_found_at(told, now) / total
+            row["painted_found_without"] = num_found_at(told, odd["threshold_without"]) / total
+        rows.append(row)
+    return rows
+
+
+def _odd_sentence(odd: dict[str, Any]) -> str:
+    cost = "more defects would be found"
+    if "painted_found" in odd:
+        cost = (
+            f"{odd['painted_found_without']:.0%} of the painted defects would be found in place of "
+            f"{odd['painted_found']:.0%}"
+        )
+    return (
+        f"{odd['name']} is odd and lifts the threshold: without it {cost}. Look at it. If it is not good, take it out "
+        f"and train again; if it is, say --trust {odd['name']}"
+    )
 
 
 def demo(
@@ -197,7 +243,7 @@ def demo(
 
     index = open_solar_cells()
     with progress_bars() as progress:
-        made = model.train(index, progress=progress)
+        made = model.train(index, with_sensitivity=True, progress=progress)
         bundle = made.save(output / "solar-cells.blemish")
         evaluation = made.evaluate(index, report=output / "report", progress=progress)
     metrics = evaluation.metrics

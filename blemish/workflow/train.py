@@ -23,10 +23,11 @@ from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, sizes_of
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
+from blemish.decisions.odd import odd_images
 from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
-from blemish.errors import DataError, ImageError, SettingsError
+from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.images.decode import as_image
 from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
@@ -59,6 +60,7 @@ from blemish.workflow.calibrate import (
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
 from blemish.workflow.parts import MOST_IMAGES, Parts, check_trusted, find_parts
+from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
 
@@ -96,7 +98,8 @@ class TrainRequest:
     with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
     look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
     `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
-    these out. `run`, `threads`, `progress` and `cancel` are those of `FitRequest`.
+    these out. With `with_sensitivity` defects are painted on the good images, to tell which would be missed. `run`,
+    `threads`, `progress` and `cancel` are those of `FitRequest`.
 
     >>> TrainRequest(data="bottle/", detector="template", settings={"cell": 8}).detector_settings().cell
     8
@@ -116,6 +119,7 @@ class TrainRequest:
     wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
     product: ProductFacts = field(default_factory=ProductFacts)
     with_defects: bool = False
+    with_sensitivity: bool = False
     skip_unreadable: bool = False
     run: TrainingRun = field(default_factory=TrainingRun)
     threads: int = field(default_factory=usable_cores)
@@ -226,6 +230,7 @@ def train(request: TrainRequest) -> Bundle:
     report("calibrating", 1, 1)
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
     far = [name for name in far if name not in request.trusted]
+    odd = odd_images(made.found.scores, request.wishes, shares=parts.groups.shares()[made.held])
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
         format_version=1 if made.tiling is None else 2,
@@ -258,6 +263,11 @@ def train(request: TrainRequest) -> Bundle:
             "peak_memory_mb": peak_memory_mb(),
             "skipped": list(good.skipped),
             "suspicious": far,
+            "odd": [
+                {"name": good.names[int(made.held[one.place])], "threshold_without": one.threshold_without}
+                for one in odd
+                if good.names[int(made.held[one.place])] not in request.trusted
+            ],
             "trusted": list(request.trusted),
             "num_parts": parts.groups.count,
             "rejects_in_new_batches": parts.rejects_in_new_batches,
@@ -266,7 +276,18 @@ def train(request: TrainRequest) -> Bundle:
         versions=_versions(),
         tiling=made.tiling,
     )
-    return Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
+    bundle = Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
+    return _with_sensitivity(bundle, request, good, times) if request.with_sensitivity else bundle
+
+
+def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, progress: Progress) -> Bundle:
+    wanted = SensitivityRequest(
+        good=good.sources, seed=request.seed, threads=request.threads, progress=progress, cancel=request.cancel
+    )
+    try:
+        return replace(bundle, sensitivity=measure_sensitivity(bundle, wanted).sensitivity)
+    except CalibrationError:  # all are rejected as they are, by rules or a confidence: nothing can be painted on
+        return bundle
 
 
 def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Progress = silent) -> GoodImages:
