@@ -245,6 +245,7 @@ def train(
     preset: str | None = None,
     size: Size | None = None,
     tile: int | None = None,
+    max_ms: float = 50.0,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     calibration: Literal["cross", "split", "blocks"] | None = None,
@@ -265,7 +266,8 @@ def train(
     """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
 
     A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
-    `size` is the shorter side of the input in pixels (256), or (height, width). With `tile` large images are cut into
+    `size` is the shorter side of the input in pixels, or (height, width); left out, it is chosen so that small painted
+    defects are found and one image takes at most `max_ms`. With `tile` large images are cut into
     overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
     wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where that is
     given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out
@@ -289,6 +291,7 @@ def train(
         preset=preset,
         size=size,
         tile=tile,
+        max_ms=max_ms,
         settings=settings or {},
         seed=seed,
         calibration=calibration,

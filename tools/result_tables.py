@@ -69,27 +69,25 @@ def presets(results: Results) -> str:
 
 
 def simulated_promises(order: str) -> Callable[[Results], str]:
-    """A table of one order of the good parts: what each way of calibrating promises, and how often that fails."""
-    methods = {
-        "cross": "`cross`",
-        "cross, one block a fold": "one block a fold",
-        "cross, random folds": "random folds",
-        "split": "`split`",
-    }
+    """A table of one order of the good parts: what each way of calibrating promises, and what comes out."""
+    methods = {"cross": "`cross`", "blocks": "`blocks`", "split": "`split`"}
 
     def make(results: Results) -> str:
         rows: dict[int, dict[str, Any]] = {}
         for row in results["rows"]:
             if row["order"] == order:
                 rows.setdefault(row["num_good"], {})[row["method"]] = row
-        columns = ", ".join(f"{name}: mean, fails, found" for name in methods.values())
+        columns = ", ".join(f"{name}: on average, measured, over the limit, found" for name in methods.values())
         return table(
-            f"good parts, `cross` promises, `split` promises, {columns}",
+            f"good images, {columns}",
             [
                 (
                     str(num_good),
-                    *(percent(row[method]["promised"]) for method in ("cross", "split")),
-                    *(percent(row[method][key]) for method in methods for key in ("mean_rate", "failed", "found")),
+                    *(
+                        percent(row[method][key])
+                        for method in methods
+                        for key in ("average", "mean_rate", "failed", "found")
+                    ),
                 )
                 for num_good, row in rows.items()
             ],
@@ -101,17 +99,16 @@ def simulated_promises(order: str) -> Callable[[Results], str]:
 
 def promises(results: Results) -> str:
     return table(
-        "data, detector, method, wanted, good images, promised, rejected, its 95 % limits, chance, "
-        "drift watch, escapes",
+        "data, detector, method, good images (parts), on average at most, 95 % limit, rejected, chance, escapes, "
+        "escapes at 5 % of the good test images, drift watch",
         [
             (
-                *(row["data"], row["detector"], row["method"], percent(row["wanted"]), str(row["good"])),
-                percent(row["promised"]),
+                *(row["data"], row["detector"], row["method"]),
+                f"{row['good']} ({row['parts']})" if row["parts"] < row["good"] else str(row["good"]),
+                *(percent(row["average"]), percent(row["limit"])),
                 f"{row['rejected']} of {row['test_good']}",
-                " to ".join(percent(limit) for limit in row["limits"]),
                 f"{row['chance']:.2g}",
-                row["drift"],
-                percent(row["escape_rate"]),
+                *(percent(row["escape_rate"]), percent(row["escapes_at_5"]), row["drift"]),
             )
             for row in results["rows"]
         ],
@@ -386,6 +383,10 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "simulated promises": ("promise_simulation.json", simulated_promises("mixed")),
         "simulated promises in batches": ("promise_simulation.json", simulated_promises("batches")),
         "simulated promises with one kind apart": ("promise_simulation.json", simulated_promises("one kind")),
+        "simulated promises with several images of a part": (
+            "promise_simulation.json",
+            simulated_promises("several images"),
+        ),
         "drift": ("drift_on_data.json", drift),
         "learned": ("learned.json", learned),
         "variants": ("accuracy.json", variants),

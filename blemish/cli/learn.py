@@ -45,6 +45,9 @@ def train(
         int | None,
         typer.Option(help="Cut large images into overlapping squares of so many pixels; see docs/large-images.md."),
     ] = None,
+    max_ms: Annotated[
+        float, typer.Option(help="Without --size: most milliseconds that one image may take on this machine.")
+    ] = 50.0,
     settings: SettingTexts = None,
     seed: Seed = 0,
     calibration: Annotated[
@@ -118,8 +121,9 @@ def train(
             detector=detector,
             backbone=backbone,
             preset=preset,
-            size=None if size is None else parse_size(size),
+            size=None if size in (None, "auto") else parse_size(size),
             tile=tile,
+            max_ms=max_ms,
             settings=parse_settings(settings),
             seed=seed,
             calibration=calibration,
@@ -158,6 +162,7 @@ def train(
                 "detector": manifest.detector,
                 "preset": manifest.facts["preset"],
                 "input_hw": manifest.input_hw,
+                "input_size": manifest.facts["input_size"],
                 "tile_px": manifest.tiling.tile_px if manifest.tiling else None,
                 "num_good": manifest.data.num_calibration,
                 "skipped": skipped,
@@ -179,6 +184,8 @@ def train(
         f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
         f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
     )
+    if manifest.facts["input_size"]:
+        say(f"input size: {manifest.facts['input_size']}")
     parts = parts_sentence(manifest.facts["seconds_by_part"])
     if parts:
         say(f"of the time: {parts}")

@@ -59,6 +59,7 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
+from blemish.workflow.input_size import MAX_MS, SMALLEST, choose_size
 from blemish.workflow.parts import MOST_IMAGES, Parts, check_trusted, find_parts
 from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
@@ -90,10 +91,12 @@ class GoodImages:
 class TrainRequest:
     """What a bundle is trained on, and how; what cannot be is refused before any image is read.
 
-    `size` is the shorter side of the graph's input in pixels (256), the longer one follows the median shape of the
-    images; or (height, width). With `tile` images are cut into overlapping squares of so many pixels, each resized to
-    `size` x `size` (by default not at all); what is inspected with the bundle is cut alike. A `preset` of the detector
-    stands for its settings and, without tiles, for its size, but never enlarges images beyond 256 pixels; `size` and
+    `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
+    or (height, width). None chooses it by small painted defects where the detector fits quickly (see `choose_size`), so
+    that one image takes at most `max_ms`; elsewhere it is 256. With `tile` images are cut into overlapping squares of so
+    many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
+    alike. A `preset` of the detector stands for its settings and, without tiles, for its size, but never enlarges
+    images beyond 256 pixels; `size` and
     `settings` go before it. `calibration` None is what suits the detector and the number of images; "blocks" is "cross"
     with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
     look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
@@ -111,6 +114,7 @@ class TrainRequest:
     preset: str | None = None
     size: Size | None = None
     tile: int | None = None
+    max_ms: float = MAX_MS
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     calibration: Literal["cross", "split", "blocks"] | None = None
@@ -131,6 +135,8 @@ class TrainRequest:
         self.detector_settings()
         if self.seed < 0:
             raise SettingsError(f"seed is {self.seed}: give 0 or more")
+        if not self.max_ms > 0:
+            raise SettingsError(f"--max-ms {self.max_ms:g}: give milliseconds over 0, for example 50")
         if self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: give 1 or more")
         if self.calibration not in (None, "cross", "split", "blocks"):
@@ -190,6 +196,7 @@ def train(request: TrainRequest) -> Bundle:
     start = time.perf_counter()
     defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
     defect_notes: tuple[str, ...] = ()
+    reason = ""
 
     def ask(images: Sequence[Image], known: Defects = NO_DEFECTS) -> FitRequest[Any]:
         return FitRequest(
@@ -207,7 +214,8 @@ def train(request: TrainRequest) -> Bundle:
     try:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
-            images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
+            input_hw, reason = _input_hw(good.sources, request, ask)
+            images = ResizedImages(good.sources, input_hw)
             parts = _parts(request, good, images, report)
             known, defect_notes = read_defects(defects, images.hw)
             made = _fit(request, ask(images, known), images, parts.groups)
@@ -258,6 +266,7 @@ def train(request: TrainRequest) -> Bundle:
             **fit.facts,
             **made.facts,
             "preset": request.preset,
+            "input_size": reason,
             "fit_seconds": round(seconds, 3),
             "seconds_by_part": times.seconds,
             "peak_memory_mb": peak_memory_mb(),
@@ -336,13 +345,22 @@ def _check_count(good: GoodImages, module: Detector) -> None:
         )
 
 
-def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
-    if isinstance(size, tuple):
-        return size
-    sizes = sizes_of(sources)
-    if size is None:
-        size = 256 if preset is None else size_within(sizes, preset.size)
-    return choose_input_hw(sizes, size)
+def _input_hw(
+    sources: Sequence[Path | Image], request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]]
+) -> tuple[tuple[int, int], str]:
+    """The input size, and why it was chosen where it was."""
+    if isinstance(request.size, tuple):
+        return request.size, ""
+    sizes, preset = sizes_of(sources), request.chosen_preset()
+    if request.size is not None:
+        return choose_input_hw(sizes, request.size), ""
+    if preset is not None:
+        return choose_input_hw(sizes, size_within(sizes, preset.size)), ""
+    if request.info.most_folds <= NUM_FOLDS:
+        return choose_input_hw(sizes, SMALLEST), ""
+    blank = np.zeros((SMALLEST, SMALLEST, 3), np.uint8)
+    chosen = choose_size(sources, sizes, load_detector(request.detector).fit, ask([blank]), request.max_ms)
+    return choose_input_hw(sizes, chosen.size), chosen.reason
 
 
 def _parts(request: TrainRequest, good: GoodImages, images: Sequence[Image], report: Progress) -> Parts:

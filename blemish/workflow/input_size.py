@@ -1,0 +1,180 @@
+"""How large the detector's input should be: as small as finds small painted defects as well as any larger one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.datasets.sequence import ImageFiles, ResizedImages
+from blemish.decisions.promise import make_promise
+from blemish.detectors.base import FitFunction, FitRequest
+from blemish.errors import SettingsError
+from blemish.images.resize import choose_input_hw, resize_image
+from blemish.runtime.pipeline import map_in_order
+from blemish.runtime.session import Session
+from blemish.schema import GradedKind, Image
+from blemish.workflow.painting import make_canvas, plan_defects
+
+SMALLEST = 256
+CANDIDATES = (SMALLEST, 384, 512)
+"""Shorter sides of the input in pixels that are tried, as far as the images are as large."""
+MAX_MS = 50.0
+"""Most milliseconds that one image may take on this machine, decoding left out."""
+NUM_FITTED, NUM_PAINTED_ON, NUM_DEFECTS = 20, 8, 64
+"""Good images of a trial, good images that are painted on, and defects."""
+NUM_FOLDS = 10
+SIGNIFICANCE = 0.05
+SMALL: Mapping[GradedKind, tuple[float, float]] = MappingProxyType(
+    {"scratch": (0.003, 0.012), "spot": (0.015, 0.06), "missing": (0.015, 0.06), "texture": (0.015, 0.05)}
+)
+"""Sizes of small defects, as shares of the part's extent."""
+
+
+@dataclass(frozen=True)
+class TriedSize:
+    """An input size (height, width), the share of small painted defects that it found, and its time for one image.
+
+    `found` is None where the size takes too long.
+    """
+
+    input_hw: tuple[int, int]
+    milliseconds: float
+    found: float | None
+
+
+@dataclass(frozen=True)
+class ChosenSize:
+    """The shorter side to use, why, and what was tried; the smallest size first."""
+
+    size: int
+    reason: str
+    tried: tuple[TriedSize, ...] = ()
+
+
+def choose_size(
+    sources: Sequence[Path | Image],
+    image_hws: Sequence[tuple[int, int]],
+    fit: FitFunction,
+    request: FitRequest[object],
+    max_ms: float = MAX_MS,
+) -> ChosenSize:
+    """The smallest input size that finds small painted defects as well as the larger ones.
+
+    A trial of a size is a fit of few good images, a threshold from these held out, and small defects painted on other
+    good images. A larger size is taken where it finds clearly more of the same defects (sign test), and where an image
+    takes at most `max_ms`. Images are never enlarged beyond `SMALLEST`. `request` is the fit to come; its images
+    are not used. Raises SettingsError where even the smallest size takes longer than `max_ms`.
+    """
+    side = float(np.median([min(hw) for hw in image_hws]))
+    sizes = [size for size in CANDIDATES if size == SMALLEST or size <= side]
+    if len(sizes) == 1:
+        return ChosenSize(SMALLEST, f"images of {side:.0f} pixels need no larger input")
+    if len(sources) < NUM_FITTED + NUM_PAINTED_ON:
+        return ChosenSize(SMALLEST, "too few good images to try others")
+    order = np.random.default_rng(request.seed).permutation(len(sources))
+    fitted, painted = np.sort(order[:NUM_FITTED]), np.sort(order[NUM_FITTED : NUM_FITTED + NUM_PAINTED_ON])
+    canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted])]
+    planned = plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL)
+    images = [one.paint(canvases)[0] for one in planned]
+    tried: dict[int, TriedSize] = {}
+    hits: dict[int, NDArray[np.bool_]] = {}
+
+    def is_tried(size: int) -> bool:
+        """Tries a size; False where it takes too long."""
+        hw = choose_input_hw(list(image_hws), size)
+        trial = _fit_trial([sources[place] for place in fitted], hw, fit, request)
+        milliseconds = round(_milliseconds(trial[0], images[0], hw), 1)
+        request.report("choosing the input size", len(tried) + 1, len(sizes))
+        if milliseconds > max_ms:
+            tried[size] = TriedSize(hw, milliseconds, None)
+            return False
+        hits[size] = _hits(trial, images, hw, request.threads)
+        tried[size] = TriedSize(hw, milliseconds, round(float(hits[size].mean()), 3))
+        return True
+
+    if not is_tried(SMALLEST):
+        one = tried[SMALLEST]
+        raise SettingsError(
+            f"--max-ms {max_ms:g}: the smallest input, {one.input_hw[0]} x {one.input_hw[1]}, takes "
+            f"{one.milliseconds:.0f} ms here; allow more, or give --size"
+        )
+    best = SMALLEST
+    for size in reversed(sizes[1:]):  # the largest first: where it finds no more, those between need no trial
+        if is_tried(size):
+            if best == SMALLEST and not _is_better(hits[size], hits[SMALLEST]):
+                break
+            if best == SMALLEST or not _is_better(hits[best], hits[size]):
+                best = size
+    told = [tried[size] for size in sizes if size in tried]
+    return ChosenSize(best, f"of small painted defects it finds {_told(told)}", tuple(told))
+
+
+def _told(tried: Sequence[TriedSize]) -> str:
+    words = []
+    for one in tried:
+        size = f"{one.input_hw[0]} x {one.input_hw[1]}"
+        words.append(
+            f"{size} would take {one.milliseconds:.0f} ms" if one.found is None else f"{one.found:.0%} at {size}"
+        )
+    return ", ".join(words)
+
+
+def _fit_trial(
+    sources: Sequence[Path | Image], hw: tuple[int, int], fit: FitFunction, request: FitRequest[object]
+) -> tuple[bytes, float]:
+    """The graph of a trial and its threshold."""
+    folds = tuple(np.arange(start, len(sources), NUM_FOLDS) for start in range(NUM_FOLDS))
+    made = fit(
+        FitRequest(
+            images=ResizedImages(sources, hw),
+            settings=request.settings,
+            backbone=request.backbone,
+            seed=request.seed,
+            folds=folds,
+            cancel=request.cancel,
+            threads=request.threads,
+        )
+    )
+    assert made.held_out is not None
+    scores = np.sort(made.held_out.anomaly_scores)
+    return made.graph, float(scores[len(scores) - 1 - make_promise(len(scores), 0.05).num_over])
+
+
+def _hits(trial: tuple[bytes, float], images: Sequence[Image], hw: tuple[int, int], threads: int) -> NDArray[np.bool_]:
+    """Which of the painted images lie over the threshold."""
+    session = Session(trial[0], threads=1)
+
+    def score(image: Image) -> float:
+        return session.predict([resize_image(image, hw)])[0].anomaly_score
+
+    return np.array([found > trial[1] for found in map_in_order(score, images, threads)])
+
+
+def _milliseconds(graph: bytes, image: Image, hw: tuple[int, int]) -> float:
+    """The least of some times that one image takes on all cores: what the machine can do when it is left alone."""
+    session, resized = Session(graph), resize_image(image, hw)
+    taken = []
+    for _ in range(4):
+        start = time.perf_counter()
+        session.predict([resized])
+        taken.append(1000 * (time.perf_counter() - start))
+    return min(taken)
+
+
+def _is_better(larger: NDArray[np.bool_], smaller: NDArray[np.bool_]) -> bool:
+    """Whether the larger size finds clearly more of the same defects: a one-sided sign test.
+
+    >>> [_is_better(np.ones(count, np.bool_), np.zeros(count, np.bool_)) for count in (3, 10)]
+    [False, True]
+    """
+    gained, lost = int((larger & ~smaller).sum()), int((smaller & ~larger).sum())
+    total = gained + lost
+    ways = sum(math.comb(total, count) for count in range(gained, total + 1))
+    return bool(ways < SIGNIFICANCE * 2**total)
