@@ -139,7 +139,7 @@ def why_not_a_file(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             how = "is part of a loop" if error.errno == errno.ELOOP else f"leads nowhere (to {os.readlink(path)})"
             return f"this link {how}; mend or remove it"
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):

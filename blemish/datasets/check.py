@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -235,7 +236,7 @@ def _check_sizes(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Find
 
 def _check_masks(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Finding]:
     defective = [item for item in index.items if item.label == DEFECTIVE and item.split == "test"]
-    without = tuple(item.path for item in defective if item.mask_path is None or not item.mask_path.exists())
+    without = tuple(item.path for item in defective if item.mask_path is None or not os.path.lexists(item.mask_path))
     if without:
         consequence = "they count at image level and are left out at pixel level"
         yield _about(index, "mask_missing", f"defective images have no mask: {consequence}", without)
@@ -315,7 +316,7 @@ def _check_other_files(index: DatasetIndex) -> Iterable[Finding]:
         path
         for folder in sorted(folders)
         for path in sorted(folder.iterdir())
-        if path.is_file()
+        if os.path.isfile(path)
         and path.suffix.lower() not in IMAGE_SUFFIXES
         and not path.name.startswith(".")
         and path.name.lower() not in _IGNORED_FILES

@@ -13,7 +13,7 @@ from pathlib import Path
 from blemish.datasets.found import MASK_FOLDERS, Found, Question, question_notes
 from blemish.datasets.layouts import LAYOUTS, Layout
 from blemish.datasets.left_out import FAULTS, LeftOut, Reason, left_out_notes
-from blemish.datasets.listing import Listing, files_in, subfolders_of, walk_files
+from blemish.datasets.listing import Listing, files_in, is_folder, subfolders_of, walk_files
 from blemish.errors import DataError
 from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
@@ -85,7 +85,7 @@ class DatasetIndex:
         file that cannot be read counts by its name.
         """
         masks = [item.mask_path for item in self.items if item.mask_path]
-        mask_files = {mask: files_in(mask).images if mask.is_dir() else (mask,) for mask in masks}
+        mask_files = {mask: files_in(mask).images if os.path.isdir(mask) else (mask,) for mask in masks}
         all_masks = [file for files in mask_files.values() for file in files]
         mask_hashes = dict(zip(all_masks, _hash_readable(all_masks), strict=True))
         items = self.items if all(item.sha256 for item in self.items) else self.with_hashes().items
@@ -103,8 +103,8 @@ def open_dataset(root: Path) -> DatasetIndex:
     Raises `DataError` where the folder holds no images, or several data sets: then it lists them.
     """
     root = Path(root)
-    if not root.is_dir():
-        reason = "a file, not a folder" if root.exists() else "no such folder"
+    if not is_folder(root):
+        reason = "a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise DataError(f"{root}: {reason}; give the folder of good images or of one data set")
     try:
         layout = _recognize(root)
@@ -113,9 +113,7 @@ def open_dataset(root: Path) -> DatasetIndex:
         found = layout.read(root)
         left_out = _settle(root, found)
     except OSError as error:
-        raise DataError(
-            f"{root}: cannot be read ({error.strerror or error}); check the folder's permissions"
-        ) from error
+        raise _unreadable(root, error) from error
     hidden = tuple(item for item in left_out if item.reason in FAULTS)
     if hidden:
         raise DataError(f"{root}: {'; '.join(left_out_notes(hidden, root))}")
@@ -166,12 +164,15 @@ def list_categories(root: Path) -> tuple[Path, ...]:
     Empty where there is no data set.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    if _recognize(root):
-        return (root,)
-    found = tuple(_find_categories(root))
-    return found or tuple(category for folder in subfolders_of(root) for category in _find_categories(folder))
+    if not is_folder(root):
+        raise DataError(f"{root}: no such folder; check the path")
+    try:
+        if _recognize(root):
+            return (root,)
+        found = tuple(_find_categories(root))
+        return found or tuple(category for folder in subfolders_of(root) for category in _find_categories(folder))
+    except OSError as error:
+        raise _unreadable(root, error) from error
 
 
 def hash_files(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -201,6 +202,13 @@ def _hash(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def _unreadable(root: Path, error: OSError) -> DataError:
+    path = Path(error.filename or root)
+    # Not the file that was asked for, but the folder above that may not be entered.
+    place = next((folder for folder in reversed(path.parents) if not os.access(folder, os.R_OK | os.X_OK)), path)
+    return DataError(f"{place}: cannot be read ({(error.strerror or str(error)).lower()}); check the rights to it")
+
+
 def _recognize(root: Path) -> Layout | None:
     return next((layout for layout in LAYOUTS if layout.recognizes(root)), None)
 
@@ -216,7 +224,7 @@ def _explain_no_dataset(root: Path) -> DataError:
         return DataError(
             f"{root}: holds {len(categories)} data sets ({names}); name one of them, for example {categories[0]}"
         )
-    others = sorted(path.name for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
+    others = sorted(path.name for path in root.iterdir() if os.path.isfile(path) and not path.name.startswith("."))
     found = f"only other files, such as {others[0]}" if others else "it has none"
     return DataError(
         f"{root}: no PNG, JPEG, BMP, TIFF or WebP images here ({found}); "

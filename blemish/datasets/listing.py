@@ -83,7 +83,7 @@ def list_images(places: Sequence[Path]) -> Listing:
     images: dict[str, Path] = {}
     left_out: list[LeftOut] = []
     for place in places:
-        if place.is_dir():
+        if is_folder(place):
             found = _all_below(place)
             if not found.images:
                 raise DataError(_say_no_image(place, found))
@@ -96,6 +96,15 @@ def list_images(places: Sequence[Path]) -> Listing:
             if images.setdefault(os.path.abspath(path), path) is not path:
                 left_out.append(LeftOut(path, "given_twice"))
     return Listing(tuple(images.values()), tuple(left_out))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path that a user gave is a folder. Raises `DataError` where that cannot be told."""
+    try:
+        return path.is_dir()
+    except OSError as error:  # a folder above that may not be entered, a name that is too long
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be looked at ({reason}); check the path and your rights") from error
 
 
 def walk_images(folder: Path) -> Iterator[tuple[Path, Listing]]:

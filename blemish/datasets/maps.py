@@ -16,6 +16,7 @@ import numpy as np
 
 from blemish.boundary import boundary, read_bytes
 from blemish.datasets.index import DatasetIndex
+from blemish.datasets.listing import is_folder
 from blemish.datasets.sequence import read_image_sizes
 from blemish.errors import DataError, ImageError
 from blemish.files import why_not_a_file
@@ -99,7 +100,7 @@ def find_maps(maps_dir: Path, index: DatasetIndex) -> tuple[SavedMap, ...]:
     `MAP_SUFFIXES`. Scores are taken from `scores.csv` (columns path and score) where it lies beside them. Raises
     `DataError` that counts and names what is missing.
     """
-    if not maps_dir.is_dir():
+    if not is_folder(maps_dir):
         raise DataError(f"{maps_dir}: no such folder; give the folder of the saved maps")
     if not index.test:
         raise DataError(f"{index.root}: the data set has no labeled test images to judge maps on")
@@ -113,7 +114,7 @@ def find_maps(maps_dir: Path, index: DatasetIndex) -> tuple[SavedMap, ...]:
         )
     _check_apart({item.path: path for item in index.test if (path := paths[item.path])})
     scores = _match_scores(maps_dir / SCORES_FILE, index)
-    has_scores = (maps_dir / SCORES_FILE).is_file()
+    has_scores = os.path.lexists(maps_dir / SCORES_FILE)
     unscored = [item for item in index.test if has_scores and item.path not in scores]
     if unscored:
         raise DataError(
@@ -178,7 +179,7 @@ def _find_map(maps_dir: Path, index: DatasetIndex, item: ImageItem) -> Path | No
     candidates = (
         place.with_name(place.stem + suffix) for place in dict.fromkeys((beside, plain)) for suffix in MAP_SUFFIXES
     )
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _check_apart(maps: Mapping[Path, Path]) -> None:
@@ -226,8 +227,10 @@ def _stem(path: str) -> str:
 
 def _read_scores(path: Path) -> Iterator[tuple[int, str, float]]:
     """The rows of a file of scores: line number, name, score; none where there is no file."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
+    if reason := why_not_a_file(path):
+        raise DataError(f"{path}: {reason}")
     with boundary(path, DataError, "save it again as CSV in UTF-8"):
         text = read_bytes(path, MAX_SCORES_BYTES, DataError, "keep one line for each image").decode("utf-8-sig")
         for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +38,7 @@ def read_mask_parts(path: Path) -> tuple[NDArray[Any], ...]:
     From a folder, or from one file. In MVTec LOCO the value of a mask's pixels says which kind of defect it is.
     """
     files = [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         files = sorted(
             part for part in path.iterdir() if part.suffix.lower() in IMAGE_SUFFIXES and not part.name.startswith(".")
         )

@@ -141,7 +141,7 @@ def test_a_folder_without_rights_is_refused_by_name(name: str, root: Path, monke
         return scandir(place)
 
     monkeypatch.setattr("blemish.datasets.listing.os.scandir", without_rights)
-    with pytest.raises(DataError, match=f"(1 folder cannot be listed: {name}|permissions)"):
+    with pytest.raises(DataError, match=f"(1 folder cannot be listed: {name}|check the rights)"):
         open_dataset(root)
 
 

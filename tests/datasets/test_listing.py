@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blemish.datasets.index import list_categories, open_dataset
 from blemish.datasets.left_out import FAULTS, LeftOut, left_out_json, left_out_notes
 from blemish.datasets.listing import TOOL_FOLDERS, Listing, images_in, list_images, natural_key, walk_images
 from blemish.errors import DataError, ImageError
@@ -221,6 +222,12 @@ def test_places_that_do_not_exist_are_refused_and_dead_links_are_not(tmp_path: P
         list_images([tmp_path / "nothing"])
     (tmp_path / "dead.png").symlink_to("gone.png")
     assert list_images([tmp_path / "dead.png"]).images == (tmp_path / "dead.png",)
+
+
+def test_a_place_that_cannot_be_looked_at_is_refused_by_name(tmp_path: Path) -> None:
+    for function in (lambda path: list_images([path]), open_dataset, list_categories):
+        with pytest.raises(DataError, match=r"cannot be looked at \(file name too long\)|no such folder"):
+            function(tmp_path / ("long" * 100))
 
 
 def test_a_folder_without_images_says_what_was_left_out(tmp_path: Path) -> None:
