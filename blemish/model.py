@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A bundle with the verbs of the main job: inspect, evaluate, sensitivity, save.
+    """A bundle with the verbs of the main job: inspect, evaluate, calibrate, sensitivity, save.
 
     Its graph is run by `engine` with `threads`, see `load`.
 
@@ -223,6 +223,65 @@ class Model:
                 examples=[Example(trial, picture) for trial, picture in clear_examples(measured)],
             )
         return measured.sensitivity
+
+    def calibrate(
+        self,
+        good: str | Path | Sequence[str | Path] = (),
+        *,
+        defective: str | Path | Sequence[str | Path] = (),
+        false_reject: float | None = None,
+        confidence: float | None = None,
+        review_rate: float | None = None,
+        strict: bool = False,
+        cost_escape: float | None = None,
+        cost_reject: float | None = None,
+        defect_rate: float | None = None,
+        assumed_shift: float | None = None,
+        product: ProductFacts | None = None,
+        reason: str = "",
+        by: str = "",
+        progress: Progress = silent,
+        cancel: Cancel = never,
+    ) -> Model:
+        """A model with new thresholds and rules; this one stays as it is. What is not given stays as it was.
+
+        `good` are image files or folders that the detector was not trained on; without any, the scores kept in the
+        bundle are used. `defective` images serve the choice by costs. The other keywords are those of `train` and of
+        the command `calibrate`. The calibration until now is kept in the bundle's history.
+        """
+        from blemish.datasets.listing import list_images
+        from blemish.decisions.in_force import change_wishes, wishes_in_force
+        from blemish.runtime.pipeline import usable_cores
+        from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
+
+        def listed(places: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+            named = [places] if isinstance(places, (str, Path)) else places
+            return tuple(list_images([Path(place) for place in named]).images)
+
+        request = CalibrateRequest(
+            good=listed(good),
+            defective=listed(defective),
+            wishes=change_wishes(
+                wishes_in_force(self.calibration),
+                false_reject=false_reject,
+                confidence=confidence,
+                review_rate=review_rate,
+                strict=strict,
+                cost_escape=cost_escape,
+                cost_reject=cost_reject,
+                defect_rate=defect_rate,
+                assumed_shift=assumed_shift,
+            ),
+            product=product,
+            reason=reason,
+            by=by,
+            threads=self.threads or usable_cores(),
+            progress=progress,
+            cancel=cancel,
+        )
+        made = Model(calibrate_bundle(self.bundle, request), engine=self.engine, threads=self.threads)
+        made._file = self._file
+        return made
 
     def save(self, path: str | Path) -> Path:
         """`path`, now holding the bundle; written whole or not at all.

@@ -12,6 +12,7 @@ import pytest
 
 import blemish
 from blemish.bundle.bundle import Bundle
+from blemish.decisions.in_force import change_wishes
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.errors import Cancelled, SettingsError
 from blemish.schema import TrainingRun
@@ -30,7 +31,7 @@ from blemish.workflow.train import TrainRequest, train
         ({"preset": "fast"}, "no preset 'fast'"),
         ({"seed": -1}, "seed is -1: give 0 or more"),
         ({"threads": -2}, "threads is -2: give 1 or more"),
-        ({"calibration": "none"}, "calibration 'none' is not known: use cross or split"),
+        ({"calibration": "none"}, "calibration 'none' is not known: use cross, split or blocks"),
         ({"size": (250, 64)}, "size 250x64: both sides must be multiples of 32"),
         ({"with_defects": True}, "template cannot learn from defects"),
         ({"tile": 128}, "template learns what is usual at each place"),
@@ -91,6 +92,28 @@ def test_a_training_keeps_to_its_threads(product: TinyProduct, monkeypatch: pyte
     blemish.train(list(product.good), detector="template", size=TINY_HW, calibration="split", threads=3)
     assert len(found) >= 2
     assert set(found) == {3}
+
+
+def test_a_calibration_in_python_says_what_a_request_can_say(model: blemish.Model) -> None:
+    """`wishes` is said by what it is made of, `threads` by the model."""
+    asked = set(inspect.signature(model.calibrate).parameters)
+    wishes = set(inspect.signature(change_wishes).parameters) - {"in_force"}
+    assert asked - wishes == {field.name for field in fields(CalibrateRequest)} - {"wishes", "threads"}
+    assert wishes <= asked
+
+
+def test_a_model_is_calibrated_into_a_new_one(model: blemish.Model, product: TinyProduct, tmp_path: Path) -> None:
+    for number, image in enumerate(product.held_out):
+        write_png(tmp_path / f"{number}.png", image)
+    before = model.bundle
+    loose = model.calibrate(false_reject=0.5, reason="too many good parts were rejected", by="ann")
+    assert loose.calibration.image_threshold < model.calibration.image_threshold
+    assert (loose.calibration.reason, loose.calibration.by) == ("too many good parts were rejected", "ann")
+    assert model.bundle is before
+    moved = loose.calibrate(tmp_path)
+    assert len(moved.calibration.good_scores) == len(product.held_out)
+    assert moved.calibration.promise.wanted_rate == 0.5
+    assert [entry.reason for entry in moved.bundle.history][-1] == loose.calibration.reason
 
 
 def test_a_calibration_is_stopped_too(bundle: Bundle, product: TinyProduct, tmp_path: Path) -> None:
