@@ -24,6 +24,7 @@ from blemish.runtime.pipeline import usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.study.row import read_row
 from blemish.weights import find_backbone
+from blemish.text import json_text
 from blemish.workflow.detector_settings import make_settings, settings_json
 from blemish.workflow.train import TrainRequest
 
@@ -152,7 +153,7 @@ def read_result(task: StudyTask) -> Mapping[str, Any] | None:
 
 def write_result(task: StudyTask, row: Mapping[str, Any]) -> None:
     """Writes the result of a task; `row` is JSON-like and gets the key and the hash of the bundle."""
-    row = json.loads(json.dumps({**row, "key": task.key, "bundle_sha256": hash_file(task.bundle_path)}))
+    row = json.loads(json_text({**row, "key": task.key, "bundle_sha256": hash_file(task.bundle_path)}))
     write_file(task.result_path, json.dumps({"row": row, "seal": _seal(row)}, sort_keys=True).encode())
 
 

@@ -25,6 +25,7 @@ from blemish.schema import Image, ImageItem, Mask, Progress, silent
 from blemish.study.executor import Executor
 from blemish.study.pages import Study, choose_parts
 from blemish.study.plan import StudyTask, backbone_hash, code_hash, read_result, request_of, write_result
+from blemish.text import readable
 from blemish.workflow.evaluate import evaluate
 from blemish.workflow.train import train
 
@@ -68,7 +69,7 @@ def run_task(task: StudyTask, *, threads: int = 0, progress: Progress = silent) 
     path = write_bundle(bundle, task.bundle_path)
     evaluation = evaluate(Inspector(bundle, threads=threads), task.data, progress=progress)
     row = {
-        "category": task.data.name,
+        "category": readable(task.data.name),
         "detector": task.detector,
         "seed": task.seed,
         "bundle": path.relative_to(task.folder).as_posix(),
@@ -117,13 +118,13 @@ def make_study(
                 for detector, inspector in inspectors.items()
             }
             scales = {detector: map_scale(inspector.bundle.calibration) for detector, inspector in inspectors.items()}
-            parts.append(ComparedPart(data.name, item, image, mask, verdicts, scales))
+            parts.append(ComparedPart(readable(data.name), item, image, mask, verdicts, scales))
         progress("comparing parts", number, len(categories))
     return Study(
         rows=outcome.rows,
         parts=tuple(parts),
         summaries=tuple(summaries),
-        failures=tuple(f"{task.detector} on {task.data.name}: {error}" for task, error in outcome.failures),
+        failures=tuple(f"{task.detector} on {readable(task.data.name)}: {error}" for task, error in outcome.failures),
     )
 
 
