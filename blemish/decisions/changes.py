@@ -60,7 +60,7 @@ _BEHIND = {
     "rules": ("rules",),
     "zone": ("zone",),
     "scale": ("mm_per_px",),
-    "good images": ("good_scores", "good_map_maxima", "conditions", "method"),
+    "good images": ("good_scores", "good_map_maxima", "good_shares", "conditions", "method"),
     "regions": ("regions",),
     "graph": ("graph_sha256",),
 }

@@ -39,7 +39,7 @@ def test_equal_calibrations_have_no_changes() -> None:
 @pytest.mark.parametrize(
     ("other", "name", "text"),
     [
-        (make(confidence=0.9), "confidence", "95 % -> 90 %"),
+        (make(confidence=0.9), "confidence", "none -> 90 %"),
         (
             make(costs=Costs(50.0, 1.0, 0.01)),
             "costs",
@@ -51,7 +51,7 @@ def test_equal_calibrations_have_no_changes() -> None:
             "none -> reject scratches longer than 3 px",
         ),
         (dataclasses.replace(PLAIN, mm_per_px=0.05), "scale", "none -> 0.05 mm per pixel"),
-        (dataclasses.replace(PLAIN, image_threshold=39.5), "threshold", "40 -> 39.5"),
+        (dataclasses.replace(PLAIN, image_threshold=38.5), "threshold", "39 -> 38.5"),
     ],
 )
 def test_a_change_says_what_was_and_what_is(other: Calibration, name: str, text: str) -> None:
@@ -88,8 +88,9 @@ OTHER: dict[str, Any] = {
     "method": "split",
     "good_scores": (*SCORES[:-1], 41.0),
     "good_map_maxima": (*SCORES[:-1], 41.0),
-    "image_threshold": 39.0,
-    "pixel_threshold": 39.0,
+    "good_shares": (0.5,) * len(SCORES),
+    "image_threshold": 38.5,
+    "pixel_threshold": 38.5,
     "promise": dataclasses.replace(PLAIN.promise, num_needed=60),
     "regions": dataclasses.replace(PLAIN.regions, flank_px=16),
     "display_spread": 3.0,
