@@ -66,6 +66,14 @@ def file_looks_like_mask(path: Path) -> bool:
         return False
 
 
+def file_is_photograph(path: Path) -> bool:
+    """Whether an image file shows more than the values of a mask; what cannot be read does not."""
+    try:
+        return not looks_like_mask(read_stored_pixels(path))
+    except ImageError:
+        return False
+
+
 _Pair = tuple[str, str, bool]
 """A file that may be a mask, its image, and whether only their endings differ."""
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blemish.datasets.beside import stem_of_image
+from blemish.datasets.beside import file_is_photograph, stem_of_image
 from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import files_in, images_in, subfolders_of, without_masks
 from blemish.datasets.names import what_name_says
 from blemish.schema import DEFECTIVE, GOOD, ImageItem, Split
 from blemish.text import one_line
 
-MASK_FOLDERS = frozenset({"ground_truth", "groundtruth", "ground-truth", "gt", "mask", "masks"})
-"""Names of folders of masks, in small letters."""
+_MASK_FOLDER = re.compile(r"(?i)ground[-_ ]?truths?|gts?|(gt[-_ ])?masks?|labels?|annotations?|segmentations?")
+_NUM_LOOKED_AT = 3
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def find_labelled(parent: Path, split: Split, masks: Path) -> Found:
     """The images in the folders below `parent`, each named as its defect or as good, with the masks found."""
     found = Found()
     for folder in subfolders_of(parent):
-        if folder.name.lower() in MASK_FOLDERS:
+        if is_mask_folder(folder):
             continue
         if what_name_says(folder.name) == "good":
             found += find_good(folder, split)
@@ -74,6 +76,8 @@ def _find_defective(folder: Path, split: Split, masks: Path) -> Found:
     """The images of a folder that is not named good: one with masks, or of any word, is a kind of defect."""
     listed, beside = without_masks(files_in(folder))
     stems = find_masks(masks)
+    if not os.path.isdir(masks):  # they may also lie together, without a folder for each kind
+        stems = {stem: path for stem, path in find_masks(masks.parent).items() if not os.path.isdir(path)}
     mask_of = {path: stems.get(path.stem) or beside.get(path) for path in listed.images}
     unused = frozenset(beside.values()).difference(mask for mask in mask_of.values() if mask)
     left_out = tuple(LeftOut(mask, "mask") for mask in sorted(unused))
@@ -86,6 +90,14 @@ def _find_defective(folder: Path, split: Split, masks: Path) -> Found:
     is_guess = bool(items) and says == "unknown" and not any(mask_of.values())
     asked = (Question(folder, len(items), "defective"),) if is_guess else ()
     return Found(items, left_out=left_out, questions=asked)
+
+
+def is_mask_folder(folder: Path) -> bool:
+    """Whether a folder holds masks, by its name and the look of some of its pictures: a label may be a defect, too."""
+    if _MASK_FOLDER.fullmatch(folder.name) is None:
+        return False
+    files = files_in(folder).images
+    return not any(map(file_is_photograph, files[:: max(1, len(files) // _NUM_LOOKED_AT)]))
 
 
 def find_masks(folder: Path) -> dict[str, Path]:

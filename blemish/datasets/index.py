@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from blemish.datasets.found import MASK_FOLDERS, Found, Question, question_notes
+from blemish.datasets.found import Found, Question, is_mask_folder, question_notes
 from blemish.datasets.layouts import LAYOUTS, Layout
 from blemish.datasets.left_out import FAULTS, LeftOut, Reason, left_out_notes
 from blemish.datasets.listing import Listing, files_in, is_folder, subfolders_of, walk_files
@@ -132,10 +132,12 @@ def _settle(root: Path, found: Found) -> tuple[LeftOut, ...]:
     used = {os.path.abspath(path) for path in known}
     image_folders = {os.path.dirname(os.path.abspath(item.path)) for item in found.items}
     left_out, told = list(found.left_out), frozenset(found.left_out)
+    of_masks: set[Path] = set()
     for folder, listed in _walk_with_links(root, {path.parent for path in known}):
         here = os.path.abspath(folder)
-        is_of_masks = here in used or any(part.lower() in MASK_FOLDERS for part in folder.relative_to(root).parts)
-        if not is_of_masks:
+        if folder.parent in of_masks or here in used or (folder != root and is_mask_folder(folder)):
+            of_masks.add(folder)
+        else:
             above = set(map(str, Path(here).parents))
             reason: Reason = "deeper_folder" if image_folders & above else "outside_layout"
             left_out.extend(LeftOut(path, reason) for path in listed.images if os.path.abspath(path) not in used)

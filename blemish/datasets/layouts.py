@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.boundary import boundary, read_bytes
-from blemish.datasets.found import MASK_FOLDERS, Found, find_good, find_labelled, find_masks, has_good_folder
+from blemish.datasets.found import Found, find_good, find_labelled, find_masks, has_good_folder, is_mask_folder
 from blemish.datasets.listing import files_in, images_in, natural_key, subfolders_of, without_masks
 from blemish.errors import DataError, ImageError
 from blemish.images.mask import read_mask
@@ -260,7 +260,7 @@ def _read_magnetic_tile(root: Path) -> Found:
 
 
 def _read_good_and_bad(root: Path) -> Found:
-    masks = next((folder for folder in subfolders_of(root) if folder.name.lower() in MASK_FOLDERS), root / "masks")
+    masks = next(filter(is_mask_folder, subfolders_of(root)), root / "masks")
     return _hold_out(find_labelled(root, "test", masks))
 
 

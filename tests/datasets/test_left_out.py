@@ -203,6 +203,38 @@ def test_masks_beside_images_are_left_out_of_good_folders_and_used_for_defects(r
     assert (chip.path.name, chip.mask_path) == ("0.jpg", root / "test" / "chip" / "0.png")
 
 
+@pytest.mark.parametrize("name", ["labels", "GT", "gt_masks", "annotations", "Masks", "ground-truth", "label"])
+def test_folders_of_masks_are_known_by_name_and_look(name: str, tmp_path: Path) -> None:
+    for number in range(4):
+        write_image(tmp_path / "good" / f"{number}.png")
+        write_image(tmp_path / "scratch" / f"{number}.png")
+        write_mask(tmp_path / name / "scratch" / f"{number}.png")
+        write_mask(tmp_path / "scratch" / name / f"{number}.png")
+    index = open_dataset(tmp_path)
+    assert index.defect_types == ("scratch",)
+    assert {item.mask_path.parent for item in index.items if item.mask_path} == {tmp_path / name / "scratch"}
+    assert index.left_out == ()
+
+
+def test_photographs_in_a_folder_named_after_masks_are_images(root: Path) -> None:
+    for name in ("label", "masks"):
+        write_image(root / "test" / name / "0.png")
+    index = open_dataset(root)
+    assert index.defect_types == ("dent", "label", "masks")
+    assert {question.folder.name for question in index.questions} == {"label", "masks"}
+
+
+def test_masks_without_a_folder_for_each_kind(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / "good" / f"{number}.png")
+        write_image(tmp_path / "bad" / f"b{number}.jpg")
+    write_mask(tmp_path / "masks" / "b1_mask.png")
+    (tmp_path / "masks" / "b2.png").write_bytes(b"broken")
+    index = open_dataset(tmp_path)
+    masks = [item.mask_path and item.mask_path.name for item in index.test]
+    assert masks == [None, "b1_mask.png", "b2.png"]
+
+
 PLACES = (
     *("", "train", "train/good", "train/good/a", "test", "test/OK", "test/dent", "test/dent/b", "test/cam1"),
     *("ground_truth/dent", "validation/good", "@eaDir", "train/good/.x"),
