@@ -385,13 +385,13 @@ def painted_shares(results: Results) -> str:
             str(row["log_likelihoods"]["strength"]),
             str(row["log_likelihoods"]["gray levels"]),
             str(row["num_painted"]),
-            f"{row['seconds']:.1f} s",
+            f"{row['cpu_seconds']:.1f} s",
         )
         for row in results["rows"]
     ]
     head = (
         "data, input, found on training images, found on new good images, log-likelihood by strength, by gray levels, "
-        "painted, time"
+        "painted, processor time"
     )
     return table(head, rows, measured(results))
 
