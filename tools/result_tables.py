@@ -357,6 +357,45 @@ def beside_anomalib(results: Results) -> str:
     return table("figure, anomalib 2.7.0, blemish, times less", rows, f"{note} {measured(results)}")
 
 
+def painted_and_real(results: Results) -> str:
+    """Real defects by size beside what painted ones of the same size and shape predict."""
+    rows = [
+        (
+            row["data"] if number == 0 else "",
+            f"{entry['low_px']} to {entry['high_px']} px" if entry["high_px"] else f"from {entry['low_px']} px",
+            str(entry["num_real"]),
+            percent(entry["num_found"] / entry["num_real"]),
+            " to ".join(percent(limit) for limit in entry["limits"]),
+            *(percent(share) for share in entry["painted"].values()),
+        )
+        for row in results["rows"]
+        for number, entry in enumerate(row["bins"])
+    ]
+    head = "data, largest defect, images, real found, its 95 % limits, painted faint, painted clear, painted strong"
+    return table(head, rows, measured(results))
+
+
+def painted_shares(results: Results) -> str:
+    rows = [
+        (
+            row["data"],
+            " x ".join(map(str, row["input_hw"])),
+            percent(row["share_found"]),
+            percent(row["share_found_new"]),
+            str(row["log_likelihoods"]["strength"]),
+            str(row["log_likelihoods"]["gray levels"]),
+            str(row["num_painted"]),
+            f"{row['cpu_seconds']:.1f} s",
+        )
+        for row in results["rows"]
+    ]
+    head = (
+        "data, input, found on training images, found on new good images, log-likelihood by strength, by gray levels, "
+        "painted, processor time"
+    )
+    return table(head, rows, measured(results))
+
+
 SIDES = ("anomalib", "blemish")
 
 
@@ -397,6 +436,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of int8": ("speed.json", speed_of_int8),
         "large images": ("large_images.json", large_images),
         "fits of many": ("fit_memory.json", fits_of_many),
+        "painted and real": ("sensitivity_on_data.json", painted_and_real),
+        "painted": ("sensitivity_on_data.json", painted_shares),
         "scaling": ("scaling.json", scaling),
         "beside anomalib": ("vs_anomalib.json", beside_anomalib),
     }

@@ -142,7 +142,17 @@ def decision_section(
             for offer in _offers(calibration, scores[GOOD], scores[DEFECTIVE])
         ],
         "cost_chart": None if curve is None else _cost_chart(curve),
-        "page_facts": {**page_facts(results, threshold, calibration), "low": x.low, "high": x.high},
+        "painted": "" if sensitivity is None else words.rate(_painted_share(sensitivity, threshold)),
+        "page_facts": {
+            **page_facts(results, threshold, calibration),
+            **(
+                {}
+                if sensitivity is None
+                else {"painted": _rounded(sorted(trial.score for trial in sensitivity.trials))}
+            ),
+            "low": x.low,
+            "high": x.high,
+        },
     }
 
 

@@ -87,7 +87,7 @@ def paint_graded(image: Image, defect: GradedDefect, place: tuple[float, float])
     stroke = _STROKES[defect.kind](defect.size_px, rng)
     box, cover, relief = _on_image(stroke, place, image.shape[:2])
     before = image[box].astype(np.float32)
-    contrast = np.float32(min(defect.strength * (PLAIN_CONTRAST + _variation(image, place)), 255.0))
+    contrast = np.float32(min(defect.strength * surface_contrast(image, place), 255.0))
     change = _color(before, cover, rng) * (_scaled(cover, relief) * contrast)[..., None]
     if defect.kind == "missing":  # the bare ground of a hole is smoother than the surface around it
         smooth = cv2.GaussianBlur(before, (0, 0), max(1.0, defect.size_px / 4))
@@ -97,6 +97,17 @@ def paint_graded(image: Image, defect: GradedDefect, place: tuple[float, float])
     painted[box] = after
     mask[box] = (after != image[box]).any(axis=2)
     return painted, mask
+
+
+def surface_contrast(image: Image, place: tuple[float, float]) -> float:
+    """The gray levels that a defect of strength 1 at a place (x, y) differs by.
+
+    What varies is looked at within an eighth of the image's shorter side.
+    """
+    reach = max(6, min(image.shape[:2]) // 16)
+    x, y = round(place[0]), round(place[1])
+    around = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+    return PLAIN_CONTRAST + min(float(around.mean(axis=2).std()), MOST_VARIATION)
 
 
 @dataclass(frozen=True)
@@ -222,14 +233,6 @@ def _on_image(
     columns = slice(max(0, left), max(0, min(hw[1], left + side)))
     part = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     return (rows, columns), stroke.cover[part], stroke.relief[part]
-
-
-def _variation(image: Image, place: tuple[float, float]) -> float:
-    """The standard deviation of the gray levels about a place, within an eighth of the image's shorter side."""
-    reach = max(6, min(image.shape[:2]) // 16)
-    x, y = round(place[0]), round(place[1])
-    around = image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-    return min(float(around.mean(axis=2).std()), MOST_VARIATION)
 
 
 def _scaled(cover: _Float, relief: _Float) -> _Float:

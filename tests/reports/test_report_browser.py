@@ -11,10 +11,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from blemish.reports.report import evaluation_json, report_page
+from blemish.schema import PaintedTrial, Sensitivity
 from blemish.study.pages import Study, study_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -125,7 +127,7 @@ def test_moving_the_threshold_computes_the_rates_anew(tmp_path, evaluation, cali
     assert said["live-escape-under"] == "0 of 4 defective images; 95 % interval 0.0 % to 60.2 %"
     num_over = sum(score > 3.5 for score in calibration.good_scores)
     supported = 100 * stats.beta.ppf(0.9, num_over + 1, 99 - num_over)
-    assert f"support at most {supported:.3g} % rejected good parts here, with 90 % confidence" in said["live-promise"]
+    assert f"with 90 % confidence at most {supported:.3g} %" in said["live-promise"]
     assert said["cell-defective-reject"].split() == ["4", "100.0", "%"]
     assert said["live-false-reject-high"] == "0.0 %"
     assert said["live-escape-high"] == "75.0 %"
@@ -235,3 +237,25 @@ def test_the_theme_follows_the_button(tmp_path, evaluation):
     const before = ground(); document.getElementById("theme").click(); say("changed", ground() !== before);
     """
     assert run_in_page(report_page(evaluation), script, tmp_path)["changed"] == "true"
+
+
+def test_painted_defects_are_counted_at_the_moved_threshold(tmp_path, evaluation, calibration):
+    scores = np.linspace(0.5, 10.0, 20).tolist()
+    trials = tuple(PaintedTrial("spot", 5.0, 2.0, (0.5, 0.5), score, score > 5.0) for score in scores)
+    told = Sensitivity(trials, 3, 0, (24, 32), 5.0)
+    script = MOVE + 'say("here", text("live-painted")); move(7.49); say("moved", text("live-painted"));'
+    said = run_in_page(report_page(evaluation, calibration, sensitivity=told), script, tmp_path)
+    assert said == {"here": "50.0 %", "moved": "30.0 %"}
+
+
+def test_the_section_on_missed_defects_fits_a_phone(tmp_path, evaluation, calibration):
+    trials = [
+        PaintedTrial(kind, size, strength, (0.3, 0.7), 1.0, size > 9)
+        for kind in ("spot", "scratch", "missing", "texture")
+        for strength in (1.0, 2.0, 4.0)
+        for size in np.geomspace(1, 40, 12).tolist()
+    ]
+    told = Sensitivity(tuple(trials), 3, 0, (24, 32), 5.0)
+    page = report_page(evaluation, calibration, sensitivity=told)
+    said = run_in_page(page, 'say("wide", document.documentElement.scrollWidth)', tmp_path, width=390)
+    assert int(said["wide"]) <= 390

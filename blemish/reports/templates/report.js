@@ -61,6 +61,7 @@
         put("live-escape-under", `${escaped} of ${images(numDefective, "defective")}; ${interval(facts.limits_defective, escaped)}`);
       }
       if (numGood && numDefective) put("live-balanced", rate(((numGood - at.rejectedGood - reviewGood) / numGood + 1 - at.escape) / 2));
+      if (facts.painted) put("live-painted", rate(numOver(facts.painted, threshold) / facts.painted.length));
       if (facts.supported) {
         const over = numOver(facts.calibration, threshold);
         const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
