@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from blemish.bundle.known import known_value
+from blemish.bundle.manifest import MAX_SIDE, Manifest
 from blemish.bundle.operation import Call, Value
 from blemish.bundle.operators import OPERATORS
 from blemish.bundle.wire import Declared, Graph, Node, Tensor, read_graph
+from blemish.errors import BundleError
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_VALUE_BYTES = 2**30
 """One value of a graph, for one image."""
 MAX_LIVE_BYTES = 4 * 2**30
@@ -17,12 +24,30 @@ MAX_TOTAL_BYTES = 64 * 2**30
 """All values together."""
 MAX_CONSTANT_BYTES = 2**30
 """All values that do not depend on the image and are not stored: engines compute them when they load the graph."""
-MAX_MAP_VALUES = 2**24
-"""Values of an anomaly map."""
 MAX_WORK = 4 * 10**12
 """Multiplications for one image."""
 VALUE_WORK = 20
 """How many multiplications reading or writing one value counts as."""
+
+
+def check_contents(place: str | Path, manifest: Manifest, graph: bytes, samples: Sequence[bytes]) -> None:
+    """Raises BundleError where the graph and the sample images of a bundle are none that its manifest allows."""
+    try:
+        height, width = check_graph(graph, manifest.input_hw)
+    except ValueError as error:
+        raise BundleError(
+            f"{place}: graph.onnx {error}; docs/bundle-format.md says what a bundle may hold: do not trust this file"
+        ) from error
+    reduction = manifest.reduction
+    if reduction.kind == "top_mean" and reduction.count > height * width:
+        raise BundleError(
+            f"{place}: manifest.json: the mean of {reduction.count:,} values of a map of {height} x {width}; "
+            "do not trust this file"
+        )
+    size = struct.pack(">II", manifest.input_hw[1], manifest.input_hw[0])
+    for number, sample in enumerate(samples):
+        if not sample.startswith(PNG_SIGNATURE) or sample[16:24] != size:
+            raise BundleError(f"{place}: samples/{number:02}.png is no PNG file of the input size; train anew")
 
 
 def check_graph(content: bytes, input_hw: tuple[int, int]) -> tuple[int, int]:
@@ -52,8 +77,8 @@ def _check_outputs(graph: Graph, values: dict[str, Value], input_hw: tuple[int, 
     if len(map_hw) != 2 or None in map_hw or not all(map_hw):
         raise ValueError("does not give an anomaly_map of [batch, height, width]")
     height, width = (int(side or 0) for side in map_hw)
-    if not 0 < height * width <= MAX_MAP_VALUES:
-        raise ValueError(f"gives a map of {height} x {width}; at most {MAX_MAP_VALUES:,} values are allowed")
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise ValueError(f"gives a map of {height} x {width}; at most {MAX_SIDE:,} a side are allowed")
     expected = [
         Declared("anomaly_map", "float32", (None, height, width)),
         Declared("anomaly_score", "float32", (None,)),

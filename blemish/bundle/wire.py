@@ -133,9 +133,10 @@ class _Reader:
             if number in (20, 25):
                 raise ValueError("holds functions or a training; only operators are allowed")
             if number == 8:
+                version = self._opset(value)
                 if graph.opset:
                     raise ValueError("names two versions of the ONNX operators")
-                graph.opset = self._opset(value)
+                graph.opset = version
             if number == 7:
                 self._graph(value, graph)
         if graph.opset not in OPSETS:

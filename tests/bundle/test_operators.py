@@ -195,7 +195,7 @@ def check(op_type: str, arrays: Sequence[Array | None], attributes: dict[str, An
     found, known = by_rule(model)
     assert found == [(value.dtype.name, value.shape) for value in expected]
     if known is not None:
-        np.testing.assert_array_equal(known, expected[0])
+        np.testing.assert_allclose(known, expected[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,10 @@ def test_windows_of_any_form_leave_what_the_rule_says(data: st.DataObject, op_ty
     assume(all(math.prod(shape) for shape in expected))
     try:
         found, _ = by_rule(model)
-    except ValueError as error:
-        assert "moves a window" in str(error)  # larger than the image: the engine's answer is no use
+    except ValueError:
+        # A window that is larger than the image: the engine's answer is no use.
+        pads, steps = options.get("pads", (0,) * 4), options.get("dilations", (1, 1))
+        rooms = [hw[n] + pads[n] + pads[n + 2] - (kernel[n] - 1) * steps[n] for n in (0, 1)]
+        assert min(rooms) < 1
         return
     assert [shape for _, shape in found][:1] == expected
