@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pydantic import TypeAdapter
@@ -23,7 +23,7 @@ class Bundle:
 
     `history` holds the calibrations that were in force before, oldest first; `samples` are PNG files of good images
     at the input size, kept for checks of engines and exports. `sensitivity` says which painted defects are found under
-    the calibration in force; None where that was not measured.
+    the calibration in force; None where that was not measured. `place` is where it was read, for messages.
     """
 
     manifest: Manifest
@@ -32,6 +32,7 @@ class Bundle:
     history: tuple[Calibration, ...] = ()
     samples: tuple[bytes, ...] = ()
     sensitivity: Sensitivity | None = None
+    place: str = field(default="the bundle", compare=False)
 
     @cached_property
     def graph_sha256(self) -> str:

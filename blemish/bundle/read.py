@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from blemish.boundary import boundary, parse_json
+from blemish.bundle.bounds import check_contents
 from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
 from blemish.bundle.manifest import FORMAT_VERSION, Manifest
-from blemish.bundle.scan import find_external_data
 from blemish.errors import BundleError
 from blemish.files import why_not_a_file
 from blemish.schema import Calibration, Sensitivity
@@ -59,9 +59,8 @@ def read_bundle(path: Path) -> Bundle:
             contents = {info.filename: archive.read(info) for info in archive.infolist()}
     manifest = _manifest(path, contents.pop("manifest.json"))
     _check_hashes(path, manifest, contents)
-    external = find_external_data(contents["graph.onnx"])
-    if external:
-        raise BundleError(f"{path}: graph.onnx {external}; a bundle must hold its graph whole: do not trust this file")
+    samples = tuple(contents[name] for name in sorted(contents) if name.startswith("samples/"))
+    check_contents(path, manifest, contents["graph.onnx"], samples)
     calibration = parse_json(
         contents["calibration.json"], CALIBRATION, f"{path}: calibration.json", BundleError, "calibrate anew"
     )
@@ -71,8 +70,9 @@ def read_bundle(path: Path) -> Bundle:
         contents["graph.onnx"],
         calibration,
         history,
-        tuple(contents[name] for name in sorted(contents) if name.startswith("samples/")),
+        samples,
         _sensitivity(path, contents, calibration),
+        place=str(path),
     )
     if calibration.graph_sha256 != bundle.graph_sha256:
         raise BundleError(

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from blemish.boundary import check_json
+from blemish.bundle.bounds import check_contents
 from blemish.bundle.bundle import CALIBRATION, HISTORY, SENSITIVITY, Bundle
 from blemish.bundle.manifest import Manifest
 from blemish.errors import BundleError
@@ -21,7 +22,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def write_bundle(bundle: Bundle, path: Path) -> Path:
     """`path`, now holding the bundle; written whole or not at all, and in turn with others that change the file.
 
-    Raises OutputError. What `read_bundle` would refuse for its size is a BundleError: a history can grow too long.
+    Raises OutputError. What `read_bundle` would refuse is a BundleError: a history that has grown too long, a graph
+    with other operators.
     """
     place = Path(os.path.realpath(path))
     with locked(place):
@@ -43,6 +45,7 @@ def replace_bundle(bundle: Bundle, path: Path) -> Manifest:
         if name.endswith(".json"):
             remedy = "write to another bundle from now on, or train anew"
             check_json(members[name], f"{path}: {name}", BundleError, remedy)
+    check_contents(path, bundle.manifest, bundle.graph, bundle.samples)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     manifest = bundle.manifest.model_copy(update={"members": hashes})
     manifest = manifest.model_copy(update={"format_version": manifest.version_needed})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
@@ -14,7 +15,7 @@ from blemish.decisions.judge import judge
 from blemish.decisions.reduction import reduce_map
 from blemish.decisions.rules import apply_rules
 from blemish.decisions.zones import check_zone, zone_mask
-from blemish.errors import BundleError
+from blemish.errors import BundleError, CalibrationError, EngineError
 from blemish.images.decode import as_image, read_image
 from blemish.images.resize import RESIZE_RULE, resize_image
 from blemish.inspection.predict import predict_image
@@ -23,7 +24,7 @@ from blemish.runtime.engines import DEFAULT_ENGINE
 from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import open_session
 from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
-from blemish.watching.conditions import measure_conditions
+from blemish.watching.conditions import CONDITIONS, measure_conditions
 
 
 class Inspector:
@@ -39,15 +40,19 @@ class Inspector:
     ) -> None:
         if bundle.manifest.resize_rule != RESIZE_RULE:
             raise BundleError(
-                f"the bundle resizes by the rule '{bundle.manifest.resize_rule}', this version knows '{RESIZE_RULE}'; "
-                "use the version that made the bundle, or train anew"
+                f"{bundle.place}: resizes by the rule '{bundle.manifest.resize_rule}', this version knows "
+                f"'{RESIZE_RULE}'; use the version that made the bundle, or train anew"
             )
         self.bundle = bundle
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
         self.tiling = bundle.manifest.tiling
         self._threads = threads
         # Tiles share the cores best when each is run by one of them.
-        self.session = open_session(bundle.graph, engine=engine, threads=threads if self.tiling is None else 1)
+        try:
+            self.session = open_session(bundle.graph, engine=engine, threads=threads if self.tiling is None else 1)
+            _check_calibration(bundle, self.session.map_hw)
+        except (CalibrationError, EngineError) as error:
+            raise type(error)(f"{bundle.place}: {error}") from error
 
     def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
         """The verdict on an image file or array (see `as_image` for the arrays taken).
@@ -81,6 +86,17 @@ class Inspector:
         )
         conditions = measure_conditions(resized, verdict.score) if self.watch_drift else ()
         return replace(verdict, conditions=conditions, milliseconds=(time.perf_counter() - start) * 1000)
+
+
+def _check_calibration(bundle: Bundle, map_hw: tuple[int, int]) -> None:
+    """Raises CalibrationError where no image could be judged; at the first one it would be too late."""
+    calibration, manifest = bundle.calibration, bundle.manifest
+    names = tuple(condition.name for condition in calibration.conditions)
+    if names and names != tuple(name for name, _ in CONDITIONS):
+        raise CalibrationError("its conditions are not those that this version takes of images; calibrate anew")
+    if calibration.zone is not None:
+        inside = zone_mask(calibration.zone, map_hw) if manifest.tiling is None else None
+        reduce_map(np.zeros(map_hw, np.float32), manifest.reduction, inside)
 
 
 def judge_prediction(

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from blemish.errors import EngineError
-
-OPSET = 17
+from blemish.graph.builder import OPSET
 
 
 def export_graph(module: nn.Module, height: int, width: int) -> bytes:

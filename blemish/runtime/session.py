@@ -34,15 +34,43 @@ class Session:
             )
         _, height, width, _ = self._runner.input_shapes["image"]
         self.input_hw: tuple[int, int] = (int(height), int(width))
+        self.map_hw = self._try()
 
     def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
         """In another process the graph is loaded anew: engines cannot be sent."""
         return self._open, ()
 
+    def _try(self) -> tuple[int, int]:
+        """The size of the map of a gray image, once the graph gives what a detector's graph gives."""
+        outputs = self._runner.run({"image": np.full((1, *self.input_hw, 3), 128, np.uint8)})
+        found = {name: (value.dtype, value.shape) for name, value in outputs.items()}
+        height, width = outputs["anomaly_map"].shape[1:] if outputs["anomaly_map"].ndim == 3 else (0, 0)
+        expected = {
+            "anomaly_map": (np.dtype(np.float32), (1, height, width)),
+            "anomaly_score": (np.dtype(np.float32), (1,)),
+            "reconstruction": (np.dtype(np.uint8), (1, *self.input_hw, 3)),
+        }
+        for name, (dtype, shape) in found.items():
+            if expected.get(name) != (dtype, shape):
+                raise EngineError(
+                    f"the graph gives {name} as {dtype} {list(shape)} for one image; expected was anomaly_map as "
+                    "float32 [1, height, width] and anomaly_score as float32 [1]; train anew"
+                )
+        if not all(np.isfinite(outputs[name]).all() for name in ("anomaly_map", "anomaly_score")):
+            raise EngineError("the graph gives values that are no numbers for a gray image; train anew")
+        return height, width
+
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """One prediction for each image; all are run as one batch."""
         batch = np.stack(images)
         outputs = self._runner.run({"image": batch})
+        if outputs["anomaly_map"].shape != (len(batch), *self.map_hw) or outputs["anomaly_score"].shape != (
+            len(batch),
+        ):
+            raise EngineError(
+                f"the graph gives a map of {list(outputs['anomaly_map'].shape)} for {len(batch)} images, where for one "
+                f"it gave {list(self.map_hw)}; train anew"
+            )
         reconstructions = outputs.get("reconstruction")
         return [
             Prediction(

@@ -28,7 +28,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from blemish.bundle.scan import find_external_data
+from blemish.bundle.bounds import check_graph
 from blemish.datasets.index import DatasetIndex
 from blemish.decisions.reduction import reduce_map
 from blemish.detectors.base import NO_DEFECTS, Defects, DetectorInfo, FitRequest
@@ -183,14 +183,15 @@ def unknown_settings_are_refused(subject: Subject) -> None:
 
 
 def graph_is_valid(subject: Subject) -> None:
-    """The graph passes ONNX's full check, uses standard operators only and holds all its data itself."""
+    """The graph passes ONNX's full check and holds what a bundle may hold: standard operators, bounded work."""
     graph = subject.fitted.graph
     model = onnx.load_from_string(graph)
     onnx.checker.check_model(model, full_check=True)
-    domains = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
-    _require(not domains, f"operators of the domains {sorted(domains)}")
-    fault = find_external_data(graph)
-    _require(not fault, f"the graph {fault}")
+    _, height, width, _ = (side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim)
+    try:
+        check_graph(graph, (height, width))
+    except ValueError as error:
+        raise AssertionError(f"the graph {error}") from error
 
 
 def graph_has_the_contract_interface(subject: Subject) -> None:

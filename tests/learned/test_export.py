@@ -13,6 +13,7 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 
 from blemish.errors import EngineError  # noqa: E402
+from blemish.graph.builder import OPSET  # noqa: E402
 from blemish.graph.grid import cell_grid  # noqa: E402
 from blemish.learned import cae, ganomaly, unet_ae, vae  # noqa: E402
 from blemish.learned.contract import Learner  # noqa: E402
@@ -76,7 +77,7 @@ def test_the_graph_is_the_same_each_time_and_names_no_file(product: TinyProduct)
     assert b".py" not in graph
     model = onnx.load_from_string(graph)
     assert [output.name for output in model.graph.output] == ["anomaly_map", "anomaly_score", "reconstruction"]
-    assert {entry.version for entry in model.opset_import} == {17}
+    assert {entry.version for entry in model.opset_import} == {OPSET}
 
 
 def test_a_network_that_cannot_be_exported_is_one_clear_line() -> None:
