@@ -46,7 +46,7 @@ from blemish.images.decode import read_image
 from blemish.images.resize import resize_image
 from blemish.metrics.ranking import auroc
 from blemish.runtime.session import Session
-from blemish.schema import Image, silent
+from blemish.schema import Image
 from blemish.synthesis.painted import make_defect
 from blemish.workflow.quantize import (
     EACH_IMAGES,
@@ -174,7 +174,7 @@ def bundle_row(data: Path) -> dict[str, Any]:
     roundable = find_roundable(bundle.graph)
     seen = watch_values(bundle.graph, roundable, good[::step])
     say(f"{index.name}: choosing convolutions")
-    chosen = sturdy_part(bundle, roundable, seen, (*good[::step][few], *painted[few]), silent)
+    chosen = sturdy_part(bundle, roundable, seen, (*good[::step][few], *painted[few]))
     case = Case(bundle, good[::step], seen, chosen)
     rows = [method_row(name, case, (*good, *painted), index) for name in METHODS]
     return {

@@ -279,7 +279,7 @@ def train(
     steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
-    from blemish.runtime.pipeline import usable_cores
+    from blemish.runtime.threads import budget
     from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import TrainRequest
     from blemish.workflow.train import train as train_bundle
@@ -303,7 +303,7 @@ def train(
         with_sensitivity=with_sensitivity,
         skip_unreadable=skip_unreadable,
         run=run or TrainingRun(),
-        threads=threads or usable_cores(),
+        threads=budget(threads),
         progress=progress,
         cancel=cancel,
     )

@@ -31,6 +31,7 @@ from blemish.inspection.inspector import Inspector
 from blemish.line.events import Item, Judged, Origin, Unreadable
 from blemish.line.stream import run
 from blemish.runtime.pipeline import map_in_order
+from blemish.runtime.threads import at_most
 from blemish.schema import Progress, silent
 
 MOST_BEGINNINGS = 12
@@ -192,6 +193,8 @@ class PieceWorker:
         import ray
 
         self.sources, self.output, self.losses, self.fault = sources, output, losses, ""
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(at_most(1))  # each core of the node has a worker of its own
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
