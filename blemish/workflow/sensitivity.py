@@ -20,7 +20,7 @@ from blemish.inspection.inspector import judge_prediction
 from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
-from blemish.runtime.threads import usable_cores
+from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     Cancel,
     GradedKind,
@@ -92,6 +92,11 @@ def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Measurem
     The same request gives the same result, unless its time was over. Raises `CalibrationError` where all images are
     rejected.
     """
+    with at_most(request.threads):
+        return _measure(bundle, request)
+
+
+def _measure(bundle: Bundle, request: SensitivityRequest) -> Measurement:
     start = time.monotonic()
     judge = _Judge(bundle)
     report = cancellable(request.progress, request.cancel)
