@@ -200,6 +200,7 @@ class Model:
         not real ones.
         """
         from blemish.images.decode import as_image
+        from blemish.runtime.threads import budget
         from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
         from blemish.workflow.train import good_images
 
@@ -208,7 +209,9 @@ class Model:
         else:
             sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one) for one in good]
         seconds = MOST_SECONDS if most_seconds is None else most_seconds
-        request = SensitivityRequest(good=sources, most_seconds=seconds, progress=progress)
+        request = SensitivityRequest(
+            good=sources, most_seconds=seconds, threads=budget(self.threads), progress=progress
+        )
         measured = measure_sensitivity(self.bundle, request)
         self.bundle = replace(self.bundle, sensitivity=measured.sensitivity)
         if page is not None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -130,7 +131,7 @@ def test_the_number_of_threads_makes_no_difference_to_a_bundle(
 
     one, all_cores = train(1), train(0)
     assert one.bundle.graph == all_cores.bundle.graph
-    assert one.calibration == all_cores.calibration
+    assert replace(one.calibration, created="") == replace(all_cores.calibration, created="")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
