@@ -46,8 +46,8 @@ from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics
 from blemish.metrics.ranking import auroc
 from blemish.registry import DEFAULT_BACKBONE, load_detector
-from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import Session
+from blemish.runtime.threads import usable_cores
 from blemish.schema import DEFECTIVE, Fit, Image, ImageItem
 from blemish.synthesis.painted import make_defect
 from blemish.weights import find_backbone

@@ -39,7 +39,7 @@ from blemish.datasets.index import open_dataset
 from blemish.line.sources import FileSource
 from blemish.line.stream import run
 from blemish.model import Model
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import usable_cores
 
 ROUNDS = 3
 FOLDER_IMAGES = 500

@@ -52,7 +52,7 @@ from blemish.metrics.ranking import auroc
 from blemish.registry import load_detector
 from blemish.runtime.engines import available_engines, open_runner
 from blemish.runtime.session import Session
-from blemish.schema import Image, silent
+from blemish.schema import Image
 from blemish.synthesis.painted import make_defect
 from blemish.weights import find_backbone
 from blemish.workflow.bench import bench
@@ -200,7 +200,7 @@ def int8_row(model: blemish.Model, data: Path) -> dict[str, Any]:
     seen = watch_values(bundle.graph, roundable, ranges)
     rng = np.random.default_rng(0)
     few = [image for good_image in ranges[::4] for image in (good_image, make_defect(good_image, rng)[0])]
-    roundable = sturdy_part(bundle, roundable, seen, few, silent)
+    roundable = sturdy_part(bundle, roundable, seen, few)
     graph = round_graph(bundle.graph, roundable, seen)
     test = [resize_image(read_image(item.path), hw) for item in index.test]
     labels = np.array([item.label for item in index.test])

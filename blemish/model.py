@@ -200,6 +200,7 @@ class Model:
         not real ones.
         """
         from blemish.images.decode import as_image
+        from blemish.runtime.threads import budget
         from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
         from blemish.workflow.train import good_images
 
@@ -208,7 +209,9 @@ class Model:
         else:
             sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one) for one in good]
         seconds = MOST_SECONDS if most_seconds is None else most_seconds
-        request = SensitivityRequest(good=sources, most_seconds=seconds, progress=progress)
+        request = SensitivityRequest(
+            good=sources, most_seconds=seconds, threads=budget(self.threads), progress=progress
+        )
         measured = measure_sensitivity(self.bundle, request)
         self.bundle = replace(self.bundle, sensitivity=measured.sensitivity)
         if page is not None:
@@ -338,7 +341,7 @@ def train(
     steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
-    from blemish.runtime.pipeline import usable_cores
+    from blemish.runtime.threads import budget
     from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import TrainRequest
     from blemish.workflow.train import train as train_bundle
@@ -362,7 +365,7 @@ def train(
         with_sensitivity=with_sensitivity,
         skip_unreadable=skip_unreadable,
         run=run or TrainingRun(),
-        threads=threads or usable_cores(),
+        threads=budget(threads),
         progress=progress,
         cancel=cancel,
     )

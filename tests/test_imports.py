@@ -82,6 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "safetensors": {"learned"},
     "timm": {"learned"},
     "cv2": {
+        "runtime/threads.py",
         "images",
         "datasets",
         "synthesis",
@@ -114,6 +115,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "cluster",
     },
     "platformdirs": {"folders"},
+    "threadpoolctl": {"runtime"},
     "pydantic_core": {"learned"},
 }
 """Package -> the parts or files that may import it; "*" is every one. What is not listed may be imported nowhere."""

@@ -39,7 +39,9 @@ def inspect_on_ray(
     shared = Path(target.path) if target.filesystem is None else None
     with progress_bars() as progress, connected(address, shared=shared, seen=seen) as nodes:
         start = time.perf_counter()
-        outcome = inspect_archive(made.bundle, places, target, nodes, engine=chosen, part=part, progress=progress)
+        outcome = inspect_archive(
+            made.bundle, places, target, nodes, engine=chosen, part=part, progress=progress, tell=say
+        )
         seconds = time.perf_counter() - start
     if json:
         left_out = [{"source": source, **row} for source, tally in outcome.left_out.items() for row in tally.json()]

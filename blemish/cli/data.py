@@ -34,11 +34,12 @@ def check(
     """Tell what is wrong with a data set; exit status 2 where training on it would be meaningless."""
     from blemish.datasets.check import blocks_training, check_dataset
     from blemish.datasets.index import list_categories, open_dataset
+    from blemish.runtime.threads import usable_cores
     from blemish.workflow.suspicious import rank_good_images
 
     rankings = []
     with progress_bars() as progress:
-        findings = check_dataset(folder, progress)
+        findings = check_dataset(folder, progress, threads=usable_cores())
         if suspicious and not blocks_training(findings):
             for index in map(open_dataset, list_categories(folder)):
                 ranked = rank_good_images(index.train_good, backbone=backbone, size=size, progress=progress)

@@ -12,7 +12,7 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.facts import show_history
-from blemish.cli.options import BundleFile, Json, MmPerPx, Rules, ZoneFile
+from blemish.cli.options import BundleFile, Json, MmPerPx, Rules, Threads, ZoneFile
 from blemish.cli.places import list_places
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def calibrate(
     history: Annotated[bool, typer.Option("--history", help="Only list the calibrations so far.")] = False,
     restore: Annotated[int | None, typer.Option(help="Put this number of the history in force again.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")] = False,
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Set thresholds and rules anew, without a new fit; what is not given stays as it is.
@@ -78,6 +79,7 @@ def calibrate(
     from blemish.bundle.write import write_bundle
     from blemish.datasets.left_out import left_out_json
     from blemish.decisions.in_force import change_wishes, wishes_in_force
+    from blemish.runtime.threads import budget
     from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle, product_facts, restore_bundle
 
     if history:
@@ -109,6 +111,7 @@ def calibrate(
                 product=product_facts(zone, rules, mm_per_px, present.calibration),
                 reason=reason,
                 by=by,
+                threads=budget(threads),
                 progress=progress,
             )
             return calibrate_bundle(present, request)

@@ -24,6 +24,7 @@ from blemish.cli.options import (
     SettingTexts,
     SizeText,
     SkipUnreadable,
+    Threads,
     ZoneFile,
     parse_settings,
     parse_size,
@@ -102,6 +103,7 @@ def train(
         Literal["none", "tensorboard", "mlflow"], typer.Option(help="Log the training into the checkpoints folder.")
     ] = "none",
     ray: RayAddress = None,
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
@@ -110,6 +112,7 @@ def train(
     from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.model import Model
+    from blemish.runtime.threads import budget
     from blemish.schema import TrainingRun
     from blemish.workflow import train as recipe
     from blemish.workflow.calibrate import product_facts
@@ -143,6 +146,7 @@ def train(
                 num_devices=num_devices,
                 on_ray=ray is not None,
             ),
+            threads=budget(threads),
             progress=progress,
         )
         if ray is not None:

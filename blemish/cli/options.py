@@ -56,7 +56,7 @@ EngineName = Annotated[
         "onnxruntime-coreml, or auto for the fastest one with equal verdicts.",
     ),
 ]
-Threads = Annotated[int, typer.Option(min=0, max=1024, help="Threads of the engine; 0: all physical cores.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="Threads at once; 0: as many as there are cores.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
 RayAddress = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say, show
-from blemish.cli.options import BundleFile, Json
+from blemish.cli.options import BundleFile, Json, Threads
 from blemish.cli.places import list_places
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def sensitivity(
     seconds: Annotated[
         float, typer.Option(min=0, help="Paint fewer defects where this time is over; for large images.")
     ] = 12.0,
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Paint defects of graded size on good images and tell from which size on the bundle finds them."""
@@ -41,7 +42,7 @@ def sensitivity(
     from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts
     from blemish.workflow.sensitivity import num_seen
 
-    made = model.load(bundle)
+    made = model.load(bundle, threads=threads)
     if len(good) == 1 and good[0].is_dir():
         paths = [item.path for item in open_dataset(good[0]).train_good]
     else:

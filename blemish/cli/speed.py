@@ -134,6 +134,7 @@ def quantize(
     bundle: BundleFile,
     good: Annotated[list[Path], typer.Argument(help="Good images or folders of them, 8 or more.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle file to write.", show_default=False)],
+    threads: Threads = 0,
     json: Json = False,
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
@@ -143,7 +144,7 @@ def quantize(
 
     with progress_bars() as progress:
         found = list_places(good)
-        done = quantize_bundle(model.load(bundle).bundle, found.images, progress=progress)
+        done = quantize_bundle(model.load(bundle).bundle, found.images, threads=threads, progress=progress)
     model.Model(done.bundle).save(output)
     if json:
         print_json(

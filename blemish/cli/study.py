@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say, show
-from blemish.cli.options import BackboneName, Json, RayAddress, parse_settings
+from blemish.cli.options import BackboneName, Json, RayAddress, Threads, parse_settings
 from blemish.errors import SettingsError
 from blemish.registry import DEFAULT_BACKBONE
 
@@ -25,7 +25,8 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Each fit is done from this many seeds.")] = 1,
     size: Annotated[int, typer.Option(help="Shorter side of the input in pixels.")] = 256,
     backbone: BackboneName = DEFAULT_BACKBONE,
-    workers: Annotated[int, typer.Option(min=0, help="Fits at once; 0: one for every two cores.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Fits at once; 0: one for every two threads.")] = 0,
+    threads: Threads = 0,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where learned weights are trained.")
     ] = "auto",
@@ -52,7 +53,7 @@ def compare(
         device=device,
     )
     with progress_bars() as progress, ExitStack() as stack:
-        executor: Executor = LocalExecutor(workers)
+        executor: Executor = LocalExecutor(workers, threads)
         if ray is not None:
             from blemish.cluster.connect import connected
             from blemish.cluster.executor import Needs, RayExecutor

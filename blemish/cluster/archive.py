@@ -22,8 +22,8 @@ from blemish import __version__
 from blemish.boundary import boundary, parse_json
 from blemish.bundle.bundle import Bundle
 from blemish.cluster.connect import Node, cause_of, first_line
-from blemish.cluster.pieces import Part, Piece, plan_pieces
-from blemish.cluster.place import Place, StoreError, list_files, make_place, read_bytes, write_bytes
+from blemish.cluster.pieces import Part, Piece, keep_one_row_each, plan_pieces
+from blemish.cluster.place import Place, StoreError, alone, list_files, make_place, read_bytes, write_bytes
 from blemish.cluster.table import error_row, table_bytes, verdict_row
 from blemish.datasets.left_out import Tally
 from blemish.errors import BlemishError, EngineError, ImageError, OutputError, SettingsError
@@ -31,6 +31,7 @@ from blemish.inspection.inspector import Inspector
 from blemish.line.events import Item, Judged, Origin, Unreadable
 from blemish.line.stream import run
 from blemish.runtime.pipeline import map_in_order
+from blemish.runtime.threads import at_most
 from blemish.schema import Progress, silent
 
 MOST_BEGINNINGS = 12
@@ -69,22 +70,27 @@ def inspect_archive(
     engine: str,
     part: Part = "folder",
     progress: Progress = silent,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> ArchiveOutcome:
     """Judges all images in and below the sources that have no row in `output` yet; see `table.SCHEMA` for the rows.
 
-    Needs a connection to Ray (`connected`, whose nodes are given). Raises SettingsError where `output` holds verdicts
+    Where another run writes to `output` (a folder, not an object store), it is waited for, and `tell` is told. Needs a
+    connection to Ray (`connected`, whose nodes are given). Raises SettingsError where `output` holds verdicts
     made otherwise, OutputError where it cannot be written to, EngineError where a worker cannot go on.
     """
     make_place(output)
-    _check_run(output, {"bundle_id": bundle.bundle_id, "blemish": __version__, "engine": engine, "part": part})
-    plan = plan_pieces(sources, output, part)
+    facts = {"bundle_id": bundle.bundle_id, "blemish": __version__, "engine": engine, "part": part}
     counts: Counter[str] = Counter()
-    if plan.pieces:
-        for row in _run(bundle, sources, output, plan.pieces, engine, sum(int(node.num_cpus) for node in nodes)):
-            if row["fault"]:
-                raise EngineError(row["fault"])
-            counts.update({name: row[name] for name in COUNTS})
-            progress("inspecting", sum(counts.values()), plan.num_images)
+    with alone(output.below(FACTS), lambda: tell(f"another run writes to {output.shown}: waiting for it to end")):
+        _check_run(output, facts)
+        plan = plan_pieces(sources, output, part)
+        if plan.pieces:
+            for row in _run(bundle, sources, output, plan.pieces, engine, sum(int(node.num_cpus) for node in nodes)):
+                if row["fault"]:
+                    raise EngineError(row["fault"])
+                counts.update({name: row[name] for name in COUNTS})
+                progress("inspecting", sum(counts.values()), plan.num_images)
+        keep_one_row_each(output, [*plan.repeated, *(piece.file for piece in plan.pieces)])
     return ArchiveOutcome({name: counts[name] for name in COUNTS}, plan.num_finished, plan.left_out)
 
 
@@ -187,6 +193,8 @@ class PieceWorker:
         import ray
 
         self.sources, self.output, self.losses, self.fault = sources, output, losses, ""
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(at_most(1))  # each core of the node has a worker of its own
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:

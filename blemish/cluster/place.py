@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from blemish.datasets.beside import looks_like_mask, masks_beside
 from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import EntryKind, is_image_name, sort_entries, walk_images
 from blemish.errors import DataError, ImageError, OutputError, SettingsError
-from blemish.files import make_folder, why_not_a_file, write_file
+from blemish.files import locked, make_folder, why_not_a_file, write_file
 from blemish.images.decode import MAX_FILE_BYTES, decode_image
 
 READ_WAITS = (1.0, 4.0)
@@ -133,6 +134,29 @@ def write_bytes(place: Place, content: bytes) -> None:
         raise OutputError(
             f"{place.shown}: cannot be written ({_said(error)}); check the store and your rights"
         ) from error
+
+
+def remove_file(place: Place) -> None:
+    """Removes a file, if it is there. Raises OutputError."""
+    try:
+        if place.filesystem is None:
+            Path(place.path).unlink(missing_ok=True)
+        else:
+            place.filesystem.delete_file(place.path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"{place.shown}: cannot be removed ({_said(error)}); check your rights") from error
+
+
+@contextlib.contextmanager
+def alone(place: Place, waiting: Callable[[], None]) -> Iterator[None]:
+    """Inside, no other run has this file of this machine, or of a shared folder; `waiting` is called where one has.
+
+    An object store knows no locks: there nothing is waited for.
+    """
+    with contextlib.nullcontext() if place.filesystem is not None else locked(Path(place.path), waiting):
+        yield
 
 
 def make_place(place: Place) -> None:

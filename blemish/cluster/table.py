@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from blemish.line.sinks import verdict_json
@@ -59,12 +60,23 @@ def error_row(path: str, bundle_id: str, error: str) -> dict[str, Any]:
 
 def table_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """The rows as one Parquet file; the same rows give the same bytes."""
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), buffer, compression="zstd")
-    return bytes(buffer.getvalue())
+    return _bytes(pa.Table.from_pylist(list(rows), SCHEMA))
 
 
 def read_paths(path: str, filesystem: Any) -> list[str]:
     """The images that a Parquet file has rows of. Raises OSError or ArrowInvalid where it is not such a file."""
     names = pq.read_table(path, columns=["path"], filesystem=filesystem, partitioning=None)["path"].to_pylist()
     return [str(name) for name in names]
+
+
+def without_paths(path: str, filesystem: Any, names: Collection[str]) -> bytes:
+    """A Parquet file without the rows of these images; empty where none is left."""
+    table = pq.read_table(path, filesystem=filesystem, partitioning=None)
+    kept = table.filter(pc.invert(pc.is_in(table["path"], value_set=pa.array(list(names), pa.string()))))
+    return _bytes(kept) if kept.num_rows else b""
+
+
+def _bytes(table: pa.Table) -> bytes:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return bytes(buffer.getvalue())

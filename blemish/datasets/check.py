@@ -35,7 +35,8 @@ FLAT_RANGE = 4
 DARK_VALUE = 16
 """An image without a brighter value is nearly black; 12-bit values stored in 16 bits come out so."""
 
-_NUM_THREADS = 2  # each decodes a whole image
+MOST_AT_ONCE = 2
+"""Images looked at at once, at most: each is decoded whole."""
 _IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini", "license.txt", "readme.txt", "defects_config.json"})
 
 
@@ -70,13 +71,13 @@ def blocks_training(findings: Iterable[Finding]) -> bool:
     return any(finding.blocks_training for finding in findings)
 
 
-def check_dataset(root: Path, progress: Progress = silent) -> tuple[Finding, ...]:
+def check_dataset(root: Path, progress: Progress = silent, *, threads: int = 1) -> tuple[Finding, ...]:
     """All that is wrong with the data set in a folder, errors first; every image and mask is decoded.
 
     Raises `DataError` where there is no data set at all.
     """
     index = open_dataset(root)
-    looks = _look_at_images(index, progress)
+    looks = _look_at_images(index, progress, min(threads, MOST_AT_ONCE))
     findings = [
         *_check_counts(index, looks),
         *_check_readable(index, looks),
@@ -92,10 +93,10 @@ def check_dataset(root: Path, progress: Progress = silent) -> tuple[Finding, ...
     return tuple(sorted(findings, key=lambda finding: (not finding.blocks_training, finding.severity != "error")))
 
 
-def _look_at_images(index: DatasetIndex, progress: Progress) -> dict[Path, _Look]:
+def _look_at_images(index: DatasetIndex, progress: Progress, threads: int) -> dict[Path, _Look]:
     paths = list(dict.fromkeys(item.path for item in index.items))
     looks: dict[Path, _Look] = {}
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for path, look in zip(paths, pool.map(_look_at, paths), strict=True):
             looks[path] = look
             progress("checking images", len(looks), len(paths))

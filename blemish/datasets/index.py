@@ -69,9 +69,9 @@ class DatasetIndex:
         """A path of this data set as it is written in reports: from the root, with forward slashes."""
         return readable(Path(os.path.relpath(path, self.root)).as_posix())
 
-    def with_hashes(self) -> DatasetIndex:
+    def with_hashes(self, *, threads: int = 1) -> DatasetIndex:
         """The same index with the sha256 of each image file; it stays empty where a file cannot be read."""
-        hashes = _hash_readable([item.path for item in self.items])
+        hashes = _hash_readable([item.path for item in self.items], threads)
         return replace(
             self,
             items=tuple(replace(item, sha256=sha256) for item, sha256 in zip(self.items, hashes, strict=True)),
@@ -87,7 +87,7 @@ class DatasetIndex:
         masks = [item.mask_path for item in self.items if item.mask_path]
         mask_files = {mask: files_in(mask).images if os.path.isdir(mask) else (mask,) for mask in masks}
         all_masks = [file for files in mask_files.values() for file in files]
-        mask_hashes = dict(zip(all_masks, _hash_readable(all_masks), strict=True))
+        mask_hashes = dict(zip(all_masks, _hash_readable(all_masks, 1), strict=True))
         items = self.items if all(item.sha256 for item in self.items) else self.with_hashes().items
         digest = hashlib.sha256()
         for item in items:
@@ -177,14 +177,14 @@ def list_categories(root: Path) -> tuple[Path, ...]:
         raise _unreadable(root, error) from error
 
 
-def hash_files(paths: Sequence[Path]) -> tuple[str, ...]:
+def hash_files(paths: Sequence[Path], *, threads: int = 1) -> tuple[str, ...]:
     """The sha256 of each file; raises DataError for one that cannot be read."""
-    with ThreadPoolExecutor() as pool:  # hashing and reading both release the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # hashing and reading both release the interpreter's lock
         return tuple(pool.map(_hash, paths))
 
 
-def _hash_readable(paths: Sequence[Path]) -> tuple[str, ...]:
-    with ThreadPoolExecutor() as pool:
+def _hash_readable(paths: Sequence[Path], threads: int) -> tuple[str, ...]:
+    with ThreadPoolExecutor(threads) as pool:
         return tuple(pool.map(_hash_or_nothing, paths))
 
 

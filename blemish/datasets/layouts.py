@@ -21,7 +21,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -218,8 +217,7 @@ def _find_marked(folder: Path, split: Split, mark: str) -> list[ImageItem]:
 
 def _label_by_masks(items: list[ImageItem]) -> Found:
     """Each image is defective where its mask is not empty, and good where it is; without a mask nothing is known."""
-    with ThreadPoolExecutor() as pool:
-        labelled = tuple(pool.map(_label_by_mask, items))
+    labelled = tuple(map(_label_by_mask, items))
     empty = (item.mask_path for item, known in zip(items, labelled, strict=True) if known.is_good)
     return Found(labelled, settled=frozenset(path for path in empty if path))
 

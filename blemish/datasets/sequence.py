@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,18 +19,28 @@ from blemish.schema import Image, Progress, silent
 CACHE_BYTES = 256 * 2**20
 """Memory that a `ResizedImages` keeps decoded images in; 1,300 images of 256 x 256 pixels fit."""
 
-_NUM_THREADS = min(4, os.cpu_count() or 1)
+MOST_AHEAD = 4
+"""Threads that decode ahead, at most: each holds whole images."""
 
 
 class ResizedImages(Sequence[Image]):
     """The images of files (or arrays) resized to one (height, width), each decoded when it is first asked for.
 
     Decoded images stay in memory up to `cache_bytes` and cannot be written to. Going through all of them decodes ahead
-    in threads. An unreadable file raises `ImageError` when its turn comes: see `find_unreadable`.
+    in up to `threads` threads, with 1 in none. An unreadable file raises `ImageError` when its turn comes: see
+    `find_unreadable`.
     """
 
-    def __init__(self, sources: Sequence[Path | Image], hw: tuple[int, int], cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Path | Image],
+        hw: tuple[int, int],
+        cache_bytes: int = CACHE_BYTES,
+        *,
+        threads: int = 1,
+    ) -> None:
         self.hw = hw
+        self._threads = min(threads, MOST_AHEAD)
         self._sources = tuple(sources)
         self._places = tuple(range(len(self._sources)))
         self._cache: dict[int, Image] = {}
@@ -58,15 +67,15 @@ class ResizedImages(Sequence[Image]):
         return self._read(place) if image is None else image
 
     def __iter__(self) -> Iterator[Image]:
-        if all(place in self._cache for place in self._places):
+        if self._threads == 1 or all(place in self._cache for place in self._places):
             yield from (self[index] for index in range(len(self)))
             return
-        with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             ahead: deque[Future[Image]] = deque()
             try:
                 for index in range(len(self)):
                     ahead.append(pool.submit(self.__getitem__, index))
-                    if len(ahead) > 2 * _NUM_THREADS:
+                    if len(ahead) > 2 * self._threads:
                         yield ahead.popleft().result()
                 while ahead:
                     yield ahead.popleft().result()
@@ -108,10 +117,12 @@ class ImageFiles(Sequence[Image]):
         return read_image(source) if isinstance(source, Path) else source
 
 
-def find_unreadable(paths: Sequence[Path], progress: Progress = silent) -> tuple[tuple[Path, str], ...]:
+def find_unreadable(
+    paths: Sequence[Path], progress: Progress = silent, *, threads: int = 1
+) -> tuple[tuple[Path, str], ...]:
     """The files that `read_image` refuses, each with the reason; every file is decoded to the end."""
     found: list[tuple[Path, str]] = []
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with ThreadPoolExecutor(min(threads, MOST_AHEAD)) as pool:
         for done, (path, reason) in enumerate(zip(paths, pool.map(_find_fault, paths), strict=True), start=1):
             if reason:
                 found.append((path, reason))
@@ -127,13 +138,13 @@ def _find_fault(path: Path) -> str:
     return ""
 
 
-def sizes_of(sources: Sequence[Path | Image]) -> list[tuple[int, int]]:
+def sizes_of(sources: Sequence[Path | Image], *, threads: int = 1) -> list[tuple[int, int]]:
     """Height and width of each image, in the order given; those of files are read from their headers."""
-    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)]))
+    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)], threads=threads))
     return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
 
 
-def read_image_sizes(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+def read_image_sizes(paths: Sequence[Path], *, threads: int = 1) -> tuple[tuple[int, int], ...]:
     """Height and width of each image, from the headers alone."""
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         return tuple(pool.map(read_image_hw, paths))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import DataError, SettingsError
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import usable_cores
 from blemish.schema import Backbone, Cancel, Fit, Image, Mask, Progress, TrainingRun, cancellable, never, silent
 
 Settings = TypeVar("Settings", covariant=True)

@@ -21,8 +21,8 @@ from blemish.images.resize import RESIZE_RULE, resize_image
 from blemish.inspection.predict import predict_image
 from blemish.inspection.regions import find_regions
 from blemish.runtime.engines import DEFAULT_ENGINE
-from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import open_session
+from blemish.runtime.threads import budget
 from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
 from blemish.watching.conditions import CONDITIONS, measure_conditions
 
@@ -46,7 +46,7 @@ class Inspector:
         self.bundle = bundle
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
         self.tiling = bundle.manifest.tiling
-        self._threads = threads
+        self.threads = budget(threads)
         # Tiles share the cores best when each is run by one of them.
         try:
             self.session = open_session(bundle.graph, engine=engine, threads=threads if self.tiling is None else 1)
@@ -74,7 +74,7 @@ class Inspector:
             resized if self.tiling is None else image,
             self.bundle.manifest.reduction,
             self.tiling,
-            num_threads=self._threads or usable_cores(),
+            num_threads=self.threads,
         )
         verdict = judge_prediction(
             prediction,

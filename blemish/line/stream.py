@@ -38,7 +38,8 @@ from blemish.line.events import (
 from blemish.line.sinks import Sink
 from blemish.line.sources import Source
 from blemish.runtime.memory import is_out_of_memory
-from blemish.runtime.pipeline import AHEAD, InOrder, usable_cores
+from blemish.runtime.pipeline import AHEAD, InOrder
+from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import Image
 from blemish.watching.watch import Watch
 
@@ -73,7 +74,9 @@ def run(
         keeper.open()
         lots = None if lot is None else _Lots(lot, len(inspector.bundle.calibration.good_scores))
         worker = _Worker(inspector, draws=any(sink.needs_picture for sink in sinks))
-        begun = InOrder(worker.judge, worker.num_threads(source, num_threads), alone=worker.judge_alone)
+        at_once = worker.num_threads(source, num_threads)
+        stack.enter_context(at_most(num_threads or max(at_once, inspector.threads)))
+        begun = InOrder(worker.judge, at_once, alone=worker.judge_alone)
         stack.callback(begun.close)
         feeder = _Feeder(source, begun)
         stack.callback(feeder.stop)

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from blemish.errors import EngineError
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import usable_cores
 
 CPU_PROVIDER = "CPUExecutionProvider"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -17,13 +16,6 @@ Result = TypeVar("Result")
 
 AHEAD = 2
 """Items begun or waiting for each thread; so many results at most are held for those before them."""
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class InOrder(Generic[Item, Result]):
@@ -86,6 +78,10 @@ def map_in_order(
     >>> list(map_in_order(str.upper, iter("abc"), 2))
     ['A', 'B', 'C']
     """
+    if num_threads == 1:  # a second thread would take items, and use what comes of them, on a second core
+        for item in items:
+            yield _by_itself(work, item)
+        return
     source = iter(items)
     begun = InOrder(work, num_threads)
     try:
@@ -101,3 +97,12 @@ def map_in_order(
             yield result
     finally:
         begun.close()
+
+
+def _by_itself(work: Callable[[Item], Result], item: Item) -> Result:
+    try:
+        return work(item)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return work(item)  # once more, when what the first try held is free again

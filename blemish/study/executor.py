@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
 from blemish.errors import EngineError
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import budget
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ class Executor(Protocol):
 
     @property
     def threads(self) -> int:
-        """The threads that each task may use; 0: as many as it wants."""
+        """The threads that each task may use."""
 
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -46,13 +46,15 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """The cores of this machine: `num_workers` processes, by default one for every two cores.
+    """The cores of this machine, or as many `threads`, shared by `num_workers` processes: by default one for every two.
 
     Each fit uses two threads well and more of them badly, so that more workers beat more threads.
     """
 
-    def __init__(self, num_workers: int = 0) -> None:
-        self.num_workers = num_workers or max(1, usable_cores() // 2)
+    def __init__(self, num_workers: int = 0, threads: int = 0) -> None:
+        in_all = budget(threads)
+        self.num_workers = num_workers or max(1, in_all // 2)
+        self._threads = max(1, in_all // self.num_workers)
 
     @property
     def shares_process(self) -> bool:
@@ -60,7 +62,7 @@ class LocalExecutor:
 
     @property
     def threads(self) -> int:
-        return 0 if self.shares_process else max(1, usable_cores() // self.num_workers)
+        return self._threads
 
     def run(
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
@@ -129,8 +131,8 @@ class _Worker:
 
 
 def _set_up(threads: int) -> None:
-    """In a new worker; the number of threads is read by the libraries when they are first imported, after this."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    """In a new worker, before the libraries that read this variable are imported."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -20,7 +20,7 @@ from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
 from blemish.files import hash_file, write_file
 from blemish.registry import DEFAULT_BACKBONE, load_detector
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import budget, usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.study.row import read_row
 from blemish.weights import find_backbone
@@ -109,7 +109,7 @@ def plan_study(
     # Workers may stand in another folder than this process.
     folder = folder.resolve()
     backbone = str(Path(backbone).resolve()) if backbone.endswith(".json") else backbone
-    prints = {category: open_dataset(category).fingerprint for category in categories}
+    indexes = {category: open_dataset(category).with_hashes(threads=usable_cores()) for category in categories}
     of_detector: dict[str, dict[str, Any]] = {}
     for detector in detectors:
         module = load_detector(detector)
@@ -122,7 +122,7 @@ def plan_study(
     tasks = tuple(
         StudyTask(
             category,
-            prints[category],
+            indexes[category].fingerprint,
             detector,
             seed=seed,
             size=size,
@@ -225,6 +225,6 @@ def request_of(task: StudyTask, *, threads: int = 0, progress: Progress = silent
         settings=task.settings,
         seed=task.seed,
         run=run,
-        threads=threads or usable_cores(),
+        threads=budget(threads),
         progress=progress,
     )

@@ -21,6 +21,7 @@ from blemish.inspection.overlay import map_scale
 from blemish.registry import load_detector
 from blemish.reports.gallery import ComparedPart
 from blemish.reports.report import evaluation_json
+from blemish.runtime.threads import at_most, budget
 from blemish.schema import Image, ImageItem, Mask, Progress, silent
 from blemish.study.executor import Executor
 from blemish.study.pages import Study, choose_parts
@@ -60,8 +61,11 @@ def run_task(task: StudyTask, *, threads: int = 0, progress: Progress = silent) 
 
     No more than `threads` are used; 0 uses all cores.
     """
-    if task.is_finished:  # by a worker that was lost before it could say so
-        return task.key
+    with at_most(budget(threads)):
+        return task.key if task.is_finished else _run(task, threads, progress)  # by a worker that was lost meanwhile
+
+
+def _run(task: StudyTask, threads: int, progress: Progress) -> str:
     _check_unchanged(task)
     bundle = train(request_of(task, threads=threads, progress=progress))
     if bundle.manifest.data.fingerprint != task.fingerprint:

@@ -27,8 +27,9 @@ from blemish.decisions.zones import check_zone_of_all, zone_from_mask, zone_mask
 from blemish.errors import CalibrationError, SettingsError
 from blemish.images.mask import read_mask
 from blemish.inspection.predict import predict_image
-from blemish.runtime.pipeline import map_in_order, usable_cores
+from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
+from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     Calibration,
     Cancel,
@@ -196,14 +197,22 @@ class CalibrateRequest:
 
 def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     """The bundle under new thresholds and rules; the calibration in force until now goes into its history."""
+    with at_most(request.threads):
+        return _calibrate(bundle, request)
+
+
+def _calibrate(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     present, manifest = bundle.calibration, bundle.manifest
     product = request.product or ProductFacts(present.zone, present.rules, present.mm_per_px)
     in_force = wishes_in_force(present)
     wishes = request.wishes or in_force
     _check_defective(present, wishes, request)
 
+    def at_input_size(paths: Sequence[Path]) -> ResizedImages:
+        return ResizedImages(tuple(paths), manifest.input_hw, threads=request.threads)
+
     def score(paths: Sequence[Path]) -> GoodScores:
-        images = ImageFiles(paths) if manifest.tiling else ResizedImages(tuple(paths), manifest.input_hw)
+        images = ImageFiles(paths) if manifest.tiling else at_input_size(paths)
         return score_images(
             bundle.graph,
             images,
@@ -217,7 +226,7 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
 
     check_zone_size(product.zone, (*request.good, *request.defective))
     if request.good:
-        _check_new(bundle, request.good)
+        _check_new(bundle, request.good, request.threads)
     elif product.zone != present.zone:
         raise CalibrationError(
             "a new zone changes the scores of the good images: give good images that were not used in the fit, "
@@ -229,7 +238,7 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     if request.good:
         new = calibrate_held_out(
             score(request.good),
-            ResizedImages(tuple(request.good), manifest.input_hw),
+            at_input_size(request.good),
             graph_sha256=bundle.graph_sha256,
             method="split",
             settings=wishes,
@@ -277,18 +286,19 @@ def restore_bundle(bundle: Bundle, number: int, *, reason: str = "", by: str = "
     return dataclasses.replace(bundle, calibration=restored, history=history, sensitivity=sensitivity)
 
 
-def short_hashes(paths: Sequence[Path]) -> tuple[str, ...]:
+def short_hashes(paths: Sequence[Path], *, threads: int) -> tuple[str, ...]:
     """The first `HASH_DIGITS` hex digits of each file's SHA-256."""
-    return tuple(digest[:HASH_DIGITS] for digest in hash_files(paths))
+    return tuple(digest[:HASH_DIGITS] for digest in hash_files(paths, threads=threads))
 
 
 def _sensitivity_under(bundle: Bundle, calibration: Calibration) -> Sensitivity | None:
     return None if bundle.sensitivity is None else resettled(bundle.sensitivity, bundle.calibration, calibration)
 
 
-def _check_new(bundle: Bundle, good: Sequence[Path]) -> None:
+def _check_new(bundle: Bundle, good: Sequence[Path], threads: int) -> None:
     known = set(bundle.manifest.data.image_sha256)
-    seen = [path for path, digest in zip(good, short_hashes(good), strict=True) if digest in known]
+    digests = short_hashes(good, threads=threads)
+    seen = [path for path, digest in zip(good, digests, strict=True) if digest in known]
     if seen:
         raise CalibrationError(
             f"{len(seen)} of {len(good)} images were used when this bundle was trained, the first: {seen[0]}; "

@@ -22,28 +22,29 @@ JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
 
 
-def labelled_defects(data: Any, seed: int) -> tuple[ImageItem, ...]:
+def labelled_defects(data: Any, seed: int, threads: int) -> tuple[ImageItem, ...]:
     """The defective images of a data set to learn from. Raises DataError where there are none."""
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
-    found = (
-        [item for item in data.with_hashes().test if item.label == DEFECTIVE] if isinstance(data, DatasetIndex) else []
-    )
+    test = data.with_hashes(threads=threads).test if isinstance(data, DatasetIndex) else ()
+    found = [item for item in test if item.label == DEFECTIVE]
     if not found:
         raise DataError("learning from defects needs a data set with labelled defective images, in test/<defect>")
     return split_defects(found, JUDGING_SHARE, seed)[0]
 
 
-def read_defects(items: Sequence[ImageItem], input_hw: tuple[int, int]) -> tuple[Defects, tuple[str, ...]]:
+def read_defects(
+    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int
+) -> tuple[Defects, tuple[str, ...]]:
     """The defects at the input size with their masks, and what a person should be told of the masks.
 
     Where a mask is empty, nobody knows which part of the image is defective: it is learned from like one without.
     """
     masks = MaskReader(items)
-    sizes = sizes_of([item.path for item in items])
+    sizes = sizes_of([item.path for item in items], threads=threads)
     found = [masks.read(item, hw) for item, hw in zip(items, sizes, strict=True)]
     empty = [item.mask_path for item, mask in zip(items, found, strict=True) if mask is not None and not mask.any()]
-    images = list(ResizedImages(tuple(item.path for item in items), input_hw))
+    images = list(ResizedImages(tuple(item.path for item in items), input_hw, threads=threads))
     resized = [None if mask is None or not mask.any() else _shrink(mask, input_hw) for mask in found]
     notes = masks.notes
     if empty:

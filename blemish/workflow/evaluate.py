@@ -27,6 +27,7 @@ from blemish.metrics.accumulate import PixelAccumulator
 from blemish.metrics.evaluate import image_metrics, operating_point
 from blemish.metrics.intervals import median_interval
 from blemish.metrics.reconstruction import mse
+from blemish.runtime.threads import at_most
 from blemish.schema import (
     DEFECTIVE,
     GOOD,
@@ -63,9 +64,17 @@ def evaluate(
     Maps are judged at the size of their masks (of the image where there is no mask), or at `map_hw`. Raises DataError
     where there are no labelled test images of both kinds.
     """
+    with at_most(inspector.threads):
+        return _evaluate(inspector, data, map_hw, progress)
+
+
+def _evaluate(
+    inspector: Inspector, data: str | Path | DatasetIndex, map_hw: tuple[int, int] | None, progress: Progress
+) -> Evaluation:
     index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
+    index = index.with_hashes(threads=inspector.threads)
     _require_files(index)
-    items = unseen(inspector.bundle, index.test)
+    items = unseen(inspector.bundle, index.test, threads=inspector.threads)
     _require_both(index, items)
     pixels = PixelAccumulator(pixel_threshold=inspector.bundle.calibration.pixel_threshold)
     saturated = SaturatedOverlap(index) if SaturatedOverlap.is_defined(index) else None
@@ -161,10 +170,10 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def unseen(bundle: Bundle, items: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
+def unseen(bundle: Bundle, items: Sequence[ImageItem], *, threads: int) -> tuple[ImageItem, ...]:
     """The images, less those that the bundle was fitted or calibrated on (told by the hash of the file)."""
     known = set(bundle.manifest.data.image_sha256)
-    hashes = short_hashes([item.path for item in items])
+    hashes = short_hashes([item.path for item in items], threads=threads)
     return tuple(item for item, digest in zip(items, hashes, strict=True) if digest not in known)
 
 

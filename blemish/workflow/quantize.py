@@ -15,6 +15,7 @@ from blemish.graph.rounding import Seen
 from blemish.runtime.engines import available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
+from blemish.runtime.threads import at_most, budget
 from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
 from blemish.synthesis.painted import make_defect
 from blemish.workflow.calibrate import signed
@@ -64,13 +65,18 @@ class Quantized:
     gains: tuple[EngineGain, ...]
 
 
-def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = silent) -> Quantized:
+def quantize(bundle: Bundle, paths: Sequence[Path], *, threads: int = 0, progress: Progress = silent) -> Quantized:
     """The bundle with convolutions and the products with memory banks in int8, made and checked with good images.
 
     Features, distances and all that follows stay in f32. Thresholds are kept. Raises EngineError, which says what
     would be lost, where on any of the images or of copies with painted defects the verdict changes, or where maps
-    or scores change by more than `MAP_BOUND` and `SCORE_BOUND`.
+    or scores change by more than `MAP_BOUND` and `SCORE_BOUND`. `threads` 0 uses all physical cores.
     """
+    with at_most(budget(threads)):
+        return _quantize(bundle, paths, threads, progress)
+
+
+def _quantize(bundle: Bundle, paths: Sequence[Path], threads: int, progress: Progress) -> Quantized:
     if len(paths) < LEAST_IMAGES:
         raise DataError(f"{len(paths)} images to quantize with: give at least {LEAST_IMAGES} good ones")
     roundable = find_roundable(bundle.graph)
@@ -79,12 +85,13 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
     good = check_images(bundle, paths).images
     step = -(-len(good) // RANGE_IMAGES)
     progress("watching values", 0, 1)
-    seen = watch_values(bundle.graph, roundable, good[::step])
+    seen = watch_values(bundle.graph, roundable, good[::step], threads=threads)
     progress("watching values", 1, 1)
     rng = np.random.default_rng(0)
     painted = [make_defect(image, rng)[0] for image in good[::step]]
     few = slice(None, None, -(-len(painted) // EACH_IMAGES))
-    roundable = sturdy_part(bundle, roundable, seen, (*good[::step][few], *painted[few]), progress)
+    some = (*good[::step][few], *painted[few])
+    roundable = sturdy_part(bundle, roundable, seen, some, threads=threads, progress=progress)
     graph = round_graph(bundle.graph, roundable, seen)
     images = (*good, *painted)
     gains = []
@@ -92,7 +99,7 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
     for engine in available_engines():
         if engine not in ENGINES:
             continue
-        exact, rounded = Session(bundle.graph, engine=engine), Session(graph, engine=engine)
+        exact, rounded = (Session(one, engine=engine, threads=threads) for one in (bundle.graph, graph))
         found, reference = judge_images(bundle, rounded, images), judge_images(bundle, exact, images)
         check = compare(engine, found, reference, bundle.calibration, time_session(rounded, images))
         _require_same(check)
@@ -106,10 +113,10 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
     )
 
 
-def watch_values(graph: bytes, roundable: Roundable, images: Sequence[Image]) -> dict[str, Seen]:
+def watch_values(graph: bytes, roundable: Roundable, images: Sequence[Image], *, threads: int = 0) -> dict[str, Seen]:
     """What the roundable nodes of a graph read, by name, over some images at the input size."""
     watching, names = with_outputs(graph, roundable)
-    runner = GraphRunner(watching)
+    runner = GraphRunner(watching, threads=threads)
     seen: dict[str, Seen] = {}
     for image in images:
         found = runner.run({"image": image[None]})
@@ -120,13 +127,19 @@ def watch_values(graph: bytes, roundable: Roundable, images: Sequence[Image]) ->
 
 
 def sturdy_part(
-    bundle: Bundle, roundable: Roundable, seen: Mapping[str, Seen], images: Sequence[Image], progress: Progress
+    bundle: Bundle,
+    roundable: Roundable,
+    seen: Mapping[str, Seen],
+    images: Sequence[Image],
+    *,
+    threads: int = 0,
+    progress: Progress = silent,
 ) -> Roundable:
     """What is left of it without convolutions that alone would change maps of the images by more than `EACH_BOUND`."""
-    exact = judge_images(bundle, Session(bundle.graph), images)
+    exact = judge_images(bundle, Session(bundle.graph, threads=threads), images)
     kept = []
     for number, name in enumerate(roundable.convolutions, start=1):
-        session = Session(round_graph(bundle.graph, Roundable((name,), ()), seen))
+        session = Session(round_graph(bundle.graph, Roundable((name,), ()), seen), threads=threads)
         check = compare("", judge_images(bundle, session, images), exact, bundle.calibration)
         if check.relative_map_difference <= EACH_BOUND:
             kept.append(name)

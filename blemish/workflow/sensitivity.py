@@ -18,8 +18,9 @@ from blemish.decisions.sensitivity import STRENGTHS
 from blemish.errors import CalibrationError, DataError, SettingsError
 from blemish.inspection.inspector import judge_prediction
 from blemish.inspection.predict import predict_image
-from blemish.runtime.pipeline import map_in_order, usable_cores
+from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
+from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     Cancel,
     GradedKind,
@@ -91,6 +92,11 @@ def measure_sensitivity(bundle: Bundle, request: SensitivityRequest) -> Measurem
     The same request gives the same result, unless its time was over. Raises `CalibrationError` where all images are
     rejected.
     """
+    with at_most(request.threads):
+        return _measure(bundle, request)
+
+
+def _measure(bundle: Bundle, request: SensitivityRequest) -> Measurement:
     start = time.monotonic()
     judge = _Judge(bundle)
     report = cancellable(request.progress, request.cancel)
@@ -166,7 +172,7 @@ def _cut_out(image: Image, trial: PaintedTrial) -> Image:
 def num_seen(bundle: Bundle, paths: Sequence[Path]) -> int:
     """How many of the files the bundle was trained on: of defects painted on these slightly fewer are found."""
     known = set(bundle.manifest.data.image_sha256)
-    return sum(digest in known for digest in short_hashes(paths))
+    return sum(digest in known for digest in short_hashes(paths, threads=1))
 
 
 def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas], int]:

@@ -14,6 +14,7 @@ from blemish.detectors.base import FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.images.resize import choose_input_hw
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
+from blemish.runtime.threads import at_most, budget
 from blemish.schema import ImageItem, Progress, silent
 from blemish.weights import find_backbone
 
@@ -39,6 +40,7 @@ def rank_good_images(
     backbone: str = DEFAULT_BACKBONE,
     size: int = 256,
     seed: int = 0,
+    threads: int = 0,
     progress: Progress = silent,
 ) -> tuple[RankedImage, ...]:
     """The good images, the most unlike first, by the held-out scores that a training would have found."""
@@ -48,7 +50,9 @@ def rank_good_images(
     if len(items) < module.INFO.min_images:
         raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")
     paths = tuple(item.path for item in items)
-    images = ResizedImages(paths, choose_input_hw(read_image_sizes(paths), size))
+    at_once = budget(threads)
+    sizes = read_image_sizes(paths, threads=at_once)
+    images = ResizedImages(paths, choose_input_hw(sizes, size), threads=at_once)
     request = FitRequest(
         images=images,
         settings=module.INFO.settings(),
@@ -56,8 +60,10 @@ def rank_good_images(
         seed=seed,
         folds=group_folds(no_groups(len(images)), module.INFO.most_folds),
         progress=progress,
+        threads=at_once,
     )
-    fit = module.fit(request)
+    with at_most(at_once):
+        fit = module.fit(request)
     assert fit.held_out is not None
     scores = fit.held_out.anomaly_scores
     far = set(suspects(scores))

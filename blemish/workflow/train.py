@@ -32,7 +32,7 @@ from blemish.images.decode import as_image
 from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
-from blemish.runtime.pipeline import usable_cores
+from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     DEFECTIVE,
     Backbone,
@@ -185,16 +185,21 @@ def train(request: TrainRequest) -> Bundle:
     Test images are never read. Good images whose held-out score lies far above the rest are named in the manifest's
     facts under "suspicious".
     """
+    with at_most(request.threads):
+        return _train(request)
+
+
+def _train(request: TrainRequest) -> Bundle:
     times = PartTimes(request.progress)
     report = cancellable(times, request.cancel)
     module = load_detector(request.detector)
     settings = request.detector_settings()
     network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
-    good = good_images(request.data, skip_unreadable=request.skip_unreadable, progress=report)
+    good = good_images(request.data, skip_unreadable=request.skip_unreadable, threads=request.threads, progress=report)
     _check_count(good, module)
     check_trusted(request.trusted, good.names)
     start = time.perf_counter()
-    defects = labelled_defects(request.data, request.seed) if request.with_defects else ()
+    defects = labelled_defects(request.data, request.seed, request.threads) if request.with_defects else ()
     defect_notes: tuple[str, ...] = ()
     reason = ""
 
@@ -215,15 +220,15 @@ def train(request: TrainRequest) -> Bundle:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
             input_hw, reason = _input_hw(good.sources, request, ask)
-            images = ResizedImages(good.sources, input_hw)
+            images = ResizedImages(good.sources, input_hw, threads=request.threads)
             parts = _parts(request, good, images, report)
-            known, defect_notes = read_defects(defects, images.hw)
+            known, defect_notes = read_defects(defects, images.hw, request.threads)
             made = _fit(request, ask(images, known), images, parts.groups)
         else:
             parts = _parts(request, good, ImageFiles(good.sources), report)
             made = _fit_tiles(request, ask, good, parts.groups, report)
     except ImageError as error:
-        raise _explain_unreadable(good.sources, report) from error
+        raise _explain_unreadable(good.sources, request.threads, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
     thresholds = calibrate_held_out(
@@ -259,7 +264,8 @@ def train(request: TrainRequest) -> Bundle:
                 [
                     *(source for source in good.sources if isinstance(source, Path)),
                     *(item.path for item in defects),
-                ]
+                ],
+                threads=request.threads,
             ),
         ),
         facts={
@@ -299,7 +305,9 @@ def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, p
         return bundle
 
 
-def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Progress = silent) -> GoodImages:
+def good_images(
+    data: DataSource, *, skip_unreadable: bool = False, threads: int = 1, progress: Progress = silent
+) -> GoodImages:
     """The good images of a folder, an index or arrays. Raises DataError where one cannot be used."""
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
@@ -314,11 +322,11 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
             + "".join(f"; {note}" for note in question_notes(data.questions, data.root))
         )
     paths = [item.path for item in data.train_good]
-    bad = {path for path, _ in find_unreadable(paths, progress)} if skip_unreadable else set()
+    bad = {path for path, _ in find_unreadable(paths, progress, threads=threads)} if skip_unreadable else set()
     kept = tuple(path for path in paths if path not in bad)
     return GoodImages(
         data.name,
-        data.fingerprint,
+        data.with_hashes(threads=threads).fingerprint,
         kept,
         tuple(data.relative(path) for path in kept),
         tuple(data.relative(path) for path in sorted(bad)),
@@ -326,10 +334,10 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
     )
 
 
-def _explain_unreadable(sources: Sequence[Path | Image], progress: Progress) -> ImageError:
+def _explain_unreadable(sources: Sequence[Path | Image], threads: int, progress: Progress) -> ImageError:
     """What to say after one image could not be read: all that cannot, counted."""
     paths = [source for source in sources if isinstance(source, Path)]
-    unreadable = find_unreadable(paths, progress)
+    unreadable = find_unreadable(paths, progress, threads=threads)
     return ImageError(
         f"{len(unreadable)} of {len(paths)} training images cannot be read, the first: {unreadable[0][1]}; "
         "mend or remove them, or go on without them with --skip-unreadable"
@@ -351,7 +359,7 @@ def _input_hw(
     """The input size, and why it was chosen where it was."""
     if isinstance(request.size, tuple):
         return request.size, ""
-    sizes, preset = sizes_of(sources), request.chosen_preset()
+    sizes, preset = sizes_of(sources, threads=request.threads), request.chosen_preset()
     if request.size is not None:
         return choose_input_hw(sizes, request.size), ""
     if preset is not None:
@@ -446,7 +454,7 @@ def _fit_tiles(
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
-    image_hws = sizes_of(good.sources)
+    image_hws = sizes_of(good.sources, threads=request.threads)
     tiling, side = make_tiling(request.tile, request.size, image_hws)
     images = ImageFiles(good.sources)
     cut = cut_fit_tiles(images, image_hws, tiling, side, report)
@@ -462,7 +470,8 @@ def _fit_tiles(
         zone=request.product.zone,
     )
     facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}
-    return _Made(fit, found, held, method, ResizedImages(good.sources, (side, side)), cut.tiles, tiling, facts)
+    pictures = ResizedImages(good.sources, (side, side), threads=request.threads)
+    return _Made(fit, found, held, method, pictures, cut.tiles, tiling, facts)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:

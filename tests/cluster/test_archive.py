@@ -25,7 +25,7 @@ from blemish.bundle.write import write_bundle
 from blemish.cluster.archive import ArchiveOutcome, inspect_archive
 from blemish.cluster.connect import connected
 from blemish.cluster.pieces import PIECE_IMAGES
-from blemish.cluster.place import open_place
+from blemish.cluster.place import list_files, open_place
 from blemish.cluster.table import REGION, SCHEMA
 from blemish.inspection.inspector import Inspector
 from blemish.model import train
@@ -175,6 +175,40 @@ def test_a_run_whose_command_was_killed_goes_on(
     assert outcome.num_new + outcome.num_finished == NUM_IMAGES
     assert tree(output) == undisturbed
     assert judge(archive, output).num_new == 0
+
+
+@pytest.mark.parametrize("is_store", [False, True], ids=["folder", "store"])
+def test_two_runs_at_once_over_a_growing_archive_leave_one_row_an_image(
+    is_store: bool, judge: Any, small: Bundle, two_nodes: str, product: TinyProduct, request: Any, tmp_path: Path
+) -> None:
+    """In a folder the second run waits for the first; in a store both run, and the last one takes out what is twice."""
+    source, output = tmp_path / "in", tmp_path / "out"
+    target: Any = output
+    if is_store:
+        from pyarrow import fs
+
+        query = request.getfixturevalue("store")
+        target = f"s3://who:secret@parts/growing{query}"
+        remote, _ = fs.FileSystem.from_uri(f"s3://who:secret@parts/{query}")
+        remote.create_dir("parts")
+    for number in range(900):
+        write_png(source / f"{number % 6}" / f"{number:03}.png", product.good[number % 16])
+    bundle = write_bundle(small, tmp_path / "small.blemish")
+    command = [sys.executable, "-m", "blemish.cli.main", "inspect", str(bundle), str(source), "--ray", two_nodes]
+    with subprocess.Popen(
+        [*command, "-o", str(target)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not list_files(open_place(str(target)), ".parquet"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        for number in range(6):
+            write_png(source / f"{number}" / "new.png", product.held_out[0])
+        judge(source, target)
+    assert process.returncode == 0
+    if is_store:
+        fs.copy_files("parts/growing", str(output), source_filesystem=remote)
+    found = [row["path"] for row in rows(output)]
+    assert len(found) == len(set(found)) == 906
 
 
 def test_what_cannot_be_judged_is_a_row_with_an_error_and_what_is_new_goes_on(

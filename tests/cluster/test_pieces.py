@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,9 +22,9 @@ from pyarrow import fs
 from blemish.bundle.bundle import Bundle
 from blemish.cluster import archive, pieces
 from blemish.cluster.archive import judge_piece
-from blemish.cluster.pieces import Piece, part_name, plan_pieces
-from blemish.cluster.place import Place, image_folders, open_place, read_bytes, write_bytes
-from blemish.cluster.table import error_row, table_bytes
+from blemish.cluster.pieces import Piece, keep_one_row_each, part_name, plan_pieces
+from blemish.cluster.place import Place, alone, image_folders, list_files, open_place, read_bytes, write_bytes
+from blemish.cluster.table import error_row, read_paths, table_bytes
 from blemish.datasets.left_out import Tally
 from blemish.errors import DataError, EngineError, ImageError, OutputError, SettingsError
 from blemish.inspection.inspector import Inspector
@@ -57,6 +59,75 @@ def test_the_rest_is_cut_as_if_nothing_were_finished(num_images: int, data: Any)
         rest = plan_pieces([source], output, "folder")
         assert rest.pieces == tuple(piece for piece in whole.pieces if piece not in done)
         assert rest.num_finished == num_images - rest.num_images
+
+
+def paths_in(output: Place) -> list[str]:
+    return [
+        path
+        for file in list_files(output, ".parquet")
+        for path in read_paths(f"{output.path}/{file}", output.filesystem)
+    ]
+
+
+@pytest.mark.parametrize("filesystem", [None, fs.LocalFileSystem()], ids=["folder", "store"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=20)
+def test_two_runs_at_once_over_a_growing_archive_leave_one_row_an_image(filesystem: Any, data: Any) -> None:
+    """Each run has planned before the other one was finished; they end, and clean up, in any order."""
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE_IMAGES", 3)
+        source, output = open_place(f"{temporary}/in"), Place(f"{temporary}/out", "out", filesystem)
+        folders = [data.draw(st.integers(0, 7)), data.draw(st.integers(0, 7))]
+        make_images(
+            Path(temporary, "in"), "a/0.png", *(f"{at}/{n}.png" for at, m in enumerate(folders) for n in range(m))
+        )
+        plans = [plan_pieces([source], output, "folder")]
+        grown = data.draw(st.lists(st.sampled_from(["1/00.png", "1/5x.png", "2/zz.png", "3/1.png"]), unique=True))
+        make_images(Path(temporary, "in"), *grown)
+        plans.append(plan_pieces([source], output, "folder"))
+        everything = sorted(path.as_posix() for path in Path(temporary).resolve().rglob("*.png"))
+        for plan in data.draw(st.permutations(plans)):
+            for piece in plan.pieces:
+                Path(output.below(piece.file).path).parent.mkdir(parents=True, exist_ok=True)  # a store needs none
+                finish(output, source, piece)
+            keep_one_row_each(output, [piece.file for piece in plan.pieces])
+        assert sorted(paths_in(output)) == everything
+        last = plan_pieces([source], output, "folder")
+        assert (last.pieces, last.num_finished, last.repeated) == ((), len(everything), ())
+
+
+def test_rows_that_a_killed_run_left_twice_are_found_by_the_next_one(tmp_path: Path) -> None:
+    source, output = open_place(str(tmp_path / "in")), open_place(str(tmp_path / "out"))
+    make_images(tmp_path / "in", "a/1.png", "a/2.png", "b/1.png")
+    first = plan_pieces([source], output, "folder")
+    make_images(tmp_path / "in", "a/3.png")
+    for piece in (*first.pieces, *plan_pieces([source], output, "folder").pieces):
+        finish(output, source, piece)
+    assert len(paths_in(output)) == 6
+    plan = plan_pieces([source], output, "folder")
+    assert (plan.pieces, plan.num_finished, len(plan.repeated)) == ((), 4, 1)
+    assert keep_one_row_each(output, plan.repeated) == 2
+    assert len(set(paths_in(output))) == len(paths_in(output)) == 4
+
+
+def test_a_second_run_waits_for_the_first_one_in_a_folder(tmp_path: Path) -> None:
+    place = open_place(str(tmp_path / "out" / "_run.json"))
+    order = []
+    inside = threading.Event()
+
+    def hold() -> None:
+        with alone(place, lambda: None):
+            inside.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    with alone(place, lambda: order.append("waiting")):
+        order.append("second")
+    thread.join()
+    assert order == ["waiting", "first", "second"]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60))

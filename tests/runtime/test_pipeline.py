@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blemish.errors import EngineError, ImageError
 from blemish.runtime.memory import is_out_of_memory
-from blemish.runtime.pipeline import AHEAD, InOrder, map_in_order, usable_cores
+from blemish.runtime.pipeline import AHEAD, InOrder, map_in_order
 
 
 @settings(deadline=None, max_examples=30)
@@ -115,7 +115,3 @@ def test_the_words_of_engines_and_decoders_are_known() -> None:
     )
     assert not is_out_of_memory(ImageError("a.png: no such file"))
     assert not is_out_of_memory(ValueError("out of memory"))
-
-
-def test_there_is_a_core() -> None:
-    assert usable_cores() >= 1

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from blemish.errors import EngineError
-from blemish.study import executor
 from blemish.study import run as run_module
 from blemish.study.executor import LocalExecutor
 from blemish.study.plan import plan_study
@@ -137,12 +136,6 @@ def test_workers_end_when_the_process_that_began_them_is_killed(tmp_path: Path) 
 
 class TestThreads:
     """The cores are shared out among the tasks that run at once."""
-
-    @pytest.mark.parametrize(("num_workers", "threads"), [(1, 0), (2, 4), (3, 2), (8, 1), (20, 1)])
-    def test_workers_share_the_cores(self, num_workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(executor, "usable_cores", lambda: 8)
-        assert LocalExecutor(num_workers).threads == threads
-        assert LocalExecutor().num_workers == 4
 
     def test_a_task_trains_and_judges_with_its_share(
         self, product_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

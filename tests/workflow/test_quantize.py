@@ -20,7 +20,6 @@ from blemish.errors import CalibrationError, DataError, EngineError
 from blemish.graph.quantized import Roundable, find_roundable, round_graph
 from blemish.model import train
 from blemish.runtime.session import Session
-from blemish.schema import silent
 from blemish.testing.tiny import TINY_HW, TinyProduct
 from blemish.workflow import quantize as recipe
 from blemish.workflow.calibrate import restore_bundle
@@ -88,7 +87,7 @@ def test_a_convolution_that_bears_it_badly_stays_exact(
         alone.append(found.relative_map_difference)
     worse = int(np.argmax(alone))
     monkeypatch.setattr(recipe, "EACH_BOUND", sum(alone) / 2)
-    kept = sturdy_part(bundle, roundable, seen, images, silent)
+    kept = sturdy_part(bundle, roundable, seen, images)
     assert kept == Roundable((roundable.convolutions[1 - worse],), roundable.banks)
 
 
