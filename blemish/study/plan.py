@@ -23,8 +23,8 @@ from blemish.registry import DEFAULT_BACKBONE, load_detector
 from blemish.runtime.threads import budget, usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.study.row import read_row
-from blemish.weights import find_backbone
 from blemish.text import json_text
+from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings, settings_json
 from blemish.workflow.train import TrainRequest
 
