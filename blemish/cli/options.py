@@ -32,8 +32,8 @@ SizeText = Annotated[
     str | None,
     typer.Option(
         "--size",
-        help="Shorter side of the input in pixels, or HEIGHTxWIDTH, multiples of 32; left out it is chosen by small painted "
-        "defects and --max-ms (with --tile it is the tile's).",
+        help="Shorter side of the input in pixels, or HEIGHTxWIDTH, multiples of 32; left out it is chosen by small "
+        "painted defects and --max-ms (with --tile it is the tile's).",
     ),
 ]
 SettingTexts = Annotated[

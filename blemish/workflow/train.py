@@ -93,8 +93,8 @@ class TrainRequest:
 
     `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
     or (height, width). None chooses it by small painted defects where the detector fits quickly (see `choose_size`), so
-    that one image takes at most `max_ms`; elsewhere it is 256. With `tile` images are cut into overlapping squares of so
-    many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
+    that one image takes at most `max_ms`; elsewhere it is 256. With `tile` images are cut into overlapping squares of
+    so many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
     alike. A `preset` of the detector stands for its settings and, without tiles, for its size, but never enlarges
     images beyond 256 pixels; `size` and
     `settings` go before it. `calibration` None is what suits the detector and the number of images; "blocks" is "cross"
