@@ -254,7 +254,7 @@ class Model:
         """
         from blemish.datasets.listing import list_images
         from blemish.decisions.in_force import change_wishes, wishes_in_force
-        from blemish.runtime.pipeline import usable_cores
+        from blemish.runtime.threads import usable_cores
         from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
 
         def listed(places: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
