@@ -9,6 +9,7 @@ from typing import Literal
 
 from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.errors import SettingsError
+from blemish.schema import ReadSettings
 
 
 def inspect_on_ray(
@@ -18,6 +19,7 @@ def inspect_on_ray(
     address: str,
     *,
     engine: str,
+    reading: ReadSettings,
     part: Literal["folder", "hour"],
     json: bool,
 ) -> Mapping[str, int]:
@@ -39,7 +41,9 @@ def inspect_on_ray(
     shared = Path(target.path) if target.filesystem is None else None
     with progress_bars() as progress, connected(address, shared=shared, seen=seen) as nodes:
         start = time.perf_counter()
-        outcome = inspect_archive(made.bundle, places, target, nodes, engine=chosen, part=part, progress=progress)
+        outcome = inspect_archive(
+            made.bundle, places, target, nodes, engine=chosen, reading=reading, part=part, progress=progress
+        )
         seconds = time.perf_counter() - start
     if json:
         left_out = [{"source": source, **row} for source, tally in outcome.left_out.items() for row in tally.json()]

@@ -22,7 +22,7 @@ from blemish.inspection.regions import find_regions
 from blemish.runtime.engines import DEFAULT_ENGINE
 from blemish.runtime.pipeline import usable_cores
 from blemish.runtime.session import open_session
-from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
+from blemish.schema import AS_THEY_ARE, Calibration, Image, Prediction, ReadSettings, Reduction, Verdict
 from blemish.watching.conditions import measure_conditions
 
 
@@ -35,7 +35,13 @@ class Inspector:
     """
 
     def __init__(
-        self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0, watch_drift: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        engine: str = DEFAULT_ENGINE,
+        threads: int = 0,
+        watch_drift: bool = False,
+        reading: ReadSettings = AS_THEY_ARE,
     ) -> None:
         if bundle.manifest.resize_rule != RESIZE_RULE:
             raise BundleError(
@@ -43,6 +49,7 @@ class Inspector:
                 "use the version that made the bundle, or train anew"
             )
         self.bundle = bundle
+        self.reading = bundle.manifest.reading(reading)
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
         self.tiling = bundle.manifest.tiling
         self._threads = threads
@@ -55,8 +62,8 @@ class Inspector:
         `milliseconds` counts from the decoded array to the verdict. Raises ImageError.
         """
         if isinstance(image, (str, Path)):
-            return self.inspect_image(read_image(Path(image)), name or str(image))
-        return self.inspect_image(as_image(image), name)
+            return self.inspect_image(read_image(Path(image), self.reading), name or str(image))
+        return self.inspect_image(as_image(image, self.reading), name)
 
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""

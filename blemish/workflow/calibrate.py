@@ -30,11 +30,13 @@ from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order, usable_cores
 from blemish.runtime.session import Session
 from blemish.schema import (
+    AS_THEY_ARE,
     Calibration,
     Cancel,
     HeldOut,
     Image,
     Progress,
+    ReadSettings,
     Reduction,
     Rule,
     Sensitivity,
@@ -175,8 +177,8 @@ class CalibrateRequest:
 
     With `good` images the thresholds come from these, which must be new to the detector. Without, from the scores
     kept in the bundle; a zone cannot be changed then. `wishes` None keeps rates, confidence and costs as they are,
-    `product` None zone, rules and scale. `defective` images serve the choice by costs alone. `threads`, `progress` and
-    `cancel` are those of `FitRequest`.
+    `product` None zone, rules and scale. `defective` images serve the choice by costs alone. `reading` may name another
+    page and limit than the bundle's. `threads`, `progress` and `cancel` are those of `FitRequest`.
     """
 
     good: Sequence[Path] = ()
@@ -185,6 +187,7 @@ class CalibrateRequest:
     product: ProductFacts | None = None
     reason: str = ""
     by: str = ""
+    reading: ReadSettings = AS_THEY_ARE
     threads: int = field(default_factory=usable_cores)
     progress: Progress = silent
     cancel: Cancel = never
@@ -198,12 +201,13 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     """The bundle under new thresholds and rules; the calibration in force until now goes into its history."""
     present, manifest = bundle.calibration, bundle.manifest
     product = request.product or ProductFacts(present.zone, present.rules, present.mm_per_px)
+    reading = bundle.manifest.reading(request.reading)
     in_force = wishes_in_force(present)
     wishes = request.wishes or in_force
     _check_defective(present, wishes, request)
 
     def score(paths: Sequence[Path]) -> GoodScores:
-        images = ImageFiles(paths) if manifest.tiling else ResizedImages(tuple(paths), manifest.input_hw)
+        images = ImageFiles(paths, reading) if manifest.tiling else ResizedImages(paths, manifest.input_hw, reading)
         return score_images(
             bundle.graph,
             images,
@@ -229,7 +233,7 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     if request.good:
         new = calibrate_held_out(
             score(request.good),
-            ResizedImages(tuple(request.good), manifest.input_hw),
+            ResizedImages(request.good, manifest.input_hw, reading),
             graph_sha256=bundle.graph_sha256,
             method="split",
             settings=wishes,

@@ -15,7 +15,7 @@ from blemish.graph.rounding import Seen
 from blemish.runtime.engines import available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
-from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
+from blemish.schema import AS_THEY_ARE, Calibration, Image, Prediction, Progress, ReadSettings, Verdict, silent
 from blemish.synthesis.painted import make_defect
 from blemish.workflow.calibrate import signed
 from blemish.workflow.verify import (
@@ -64,7 +64,9 @@ class Quantized:
     gains: tuple[EngineGain, ...]
 
 
-def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = silent) -> Quantized:
+def quantize(
+    bundle: Bundle, paths: Sequence[Path], *, reading: ReadSettings = AS_THEY_ARE, progress: Progress = silent
+) -> Quantized:
     """The bundle with convolutions and the products with memory banks in int8, made and checked with good images.
 
     Features, distances and all that follows stay in f32. Thresholds are kept. Raises EngineError, which says what
@@ -76,7 +78,7 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, progress: Progress = sile
     roundable = find_roundable(bundle.graph)
     if not roundable.convolutions:
         raise EngineError("this bundle has no convolutions that could be computed in int8; f32 is kept")
-    good = check_images(bundle, paths).images
+    good = check_images(bundle, paths, reading).images
     step = -(-len(good) // RANGE_IMAGES)
     progress("watching values", 0, 1)
     seen = watch_values(bundle.graph, roundable, good[::step])

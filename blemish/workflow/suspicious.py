@@ -14,7 +14,7 @@ from blemish.detectors.base import FitRequest
 from blemish.errors import DataError, SettingsError
 from blemish.images.resize import choose_input_hw
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
-from blemish.schema import ImageItem, Progress, silent
+from blemish.schema import AS_THEY_ARE, ImageItem, Progress, ReadSettings, silent
 from blemish.weights import find_backbone
 
 
@@ -39,6 +39,7 @@ def rank_good_images(
     backbone: str = DEFAULT_BACKBONE,
     size: int = 256,
     seed: int = 0,
+    reading: ReadSettings = AS_THEY_ARE,
     progress: Progress = silent,
 ) -> tuple[RankedImage, ...]:
     """The good images, the most unlike first, by the held-out scores that a training would have found."""
@@ -48,7 +49,7 @@ def rank_good_images(
     if len(items) < module.INFO.min_images:
         raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")
     paths = tuple(item.path for item in items)
-    images = ResizedImages(paths, choose_input_hw(read_image_sizes(paths), size))
+    images = ResizedImages(paths, choose_input_hw(read_image_sizes(paths, reading), size), reading)
     request = FitRequest(
         images=images,
         settings=module.INFO.settings(),

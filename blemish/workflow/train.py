@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
-from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
+from blemish.bundle.manifest import FORMAT_VERSION, BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
 from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
@@ -33,12 +33,14 @@ from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.pipeline import usable_cores
 from blemish.schema import (
+    AS_THEY_ARE,
     DEFECTIVE,
     Backbone,
     Cancel,
     Fit,
     Image,
     Progress,
+    ReadSettings,
     Tiling,
     TrainingRun,
     cancellable,
@@ -82,6 +84,7 @@ class GoodImages:
     names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: ReadSettings = AS_THEY_ARE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +99,8 @@ class TrainRequest:
     with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
     look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
     `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
-    these out. `run`, `threads`, `progress` and `cancel` are those of `FitRequest`.
+    these out. `reading` says what the files do not say of themselves; the bundle keeps it. `run`, `threads`, `progress`
+    and `cancel` are those of `FitRequest`.
 
     >>> TrainRequest(data="bottle/", detector="template", settings={"cell": 8}).detector_settings().cell
     8
@@ -117,6 +121,7 @@ class TrainRequest:
     product: ProductFacts = field(default_factory=ProductFacts)
     with_defects: bool = False
     skip_unreadable: bool = False
+    reading: ReadSettings = AS_THEY_ARE
     run: TrainingRun = field(default_factory=TrainingRun)
     threads: int = field(default_factory=usable_cores)
     progress: Progress = silent
@@ -180,7 +185,7 @@ def train(request: TrainRequest) -> Bundle:
     module = load_detector(request.detector)
     settings = request.detector_settings()
     network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
-    good = good_images(request.data, skip_unreadable=request.skip_unreadable, progress=report)
+    good = good_images(request.data, skip_unreadable=request.skip_unreadable, reading=request.reading, progress=report)
     _check_count(good, module)
     check_trusted(request.trusted, good.names)
     start = time.perf_counter()
@@ -203,15 +208,16 @@ def train(request: TrainRequest) -> Bundle:
     try:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
-            images = ResizedImages(good.sources, _input_hw(good.sources, request.size, request.chosen_preset()))
+            input_hw = _input_hw(good, request.size, request.chosen_preset())
+            images = ResizedImages(good.sources, input_hw, request.reading)
             parts = _parts(request, good, images, report)
-            known, defect_notes = read_defects(defects, images.hw)
+            known, defect_notes = read_defects(defects, images.hw, request.reading)
             made = _fit(request, ask(images, known), images, parts.groups)
         else:
             parts = _parts(request, good, ImageFiles(good.sources), report)
             made = _fit_tiles(request, ask, good, parts.groups, report)
     except ImageError as error:
-        raise _explain_unreadable(good.sources, report) from error
+        raise _explain_unreadable(good, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
     thresholds = calibrate_held_out(
@@ -228,7 +234,7 @@ def train(request: TrainRequest) -> Bundle:
     far = [name for name in far if name not in request.trusted]
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
-        format_version=1 if made.tiling is None else 2,
+        format_version=FORMAT_VERSION,  # written is the oldest that can say it all
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         detector=request.detector,
         settings=settings_json(module.INFO, settings),
@@ -265,17 +271,26 @@ def train(request: TrainRequest) -> Bundle:
         },
         versions=_versions(),
         tiling=made.tiling,
+        bits=request.reading.bits,
+        page=request.reading.page,
     )
     return Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
 
 
-def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Progress = silent) -> GoodImages:
+def good_images(
+    data: DataSource,
+    *,
+    skip_unreadable: bool = False,
+    reading: ReadSettings = AS_THEY_ARE,
+    progress: Progress = silent,
+) -> GoodImages:
     """The good images of a folder, an index or arrays. Raises DataError where one cannot be used."""
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
     if not isinstance(data, DatasetIndex):
-        arrays = tuple(as_image(array) for array in data)
-        return GoodImages("arrays", "", arrays, tuple(f"array {number}" for number in range(len(arrays))))
+        arrays = tuple(as_image(array, reading) for array in data)
+        names = tuple(f"array {number}" for number in range(len(arrays)))
+        return GoodImages("arrays", "", arrays, names, reading=reading)
     defective = [item for item in data.items if item.split == "train" and item.label == DEFECTIVE]
     if defective:
         raise DataError(
@@ -284,7 +299,7 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
             + "".join(f"; {note}" for note in question_notes(data.questions, data.root))
         )
     paths = [item.path for item in data.train_good]
-    bad = {path for path, _ in find_unreadable(paths, progress)} if skip_unreadable else set()
+    bad = {path for path, _ in find_unreadable(paths, progress, reading)} if skip_unreadable else set()
     kept = tuple(path for path in paths if path not in bad)
     return GoodImages(
         data.name,
@@ -293,13 +308,14 @@ def good_images(data: DataSource, *, skip_unreadable: bool = False, progress: Pr
         tuple(data.relative(path) for path in kept),
         tuple(data.relative(path) for path in sorted(bad)),
         data.notes,
+        reading,
     )
 
 
-def _explain_unreadable(sources: Sequence[Path | Image], progress: Progress) -> ImageError:
+def _explain_unreadable(good: GoodImages, progress: Progress) -> ImageError:
     """What to say after one image could not be read: all that cannot, counted."""
-    paths = [source for source in sources if isinstance(source, Path)]
-    unreadable = find_unreadable(paths, progress)
+    paths = [source for source in good.sources if isinstance(source, Path)]
+    unreadable = find_unreadable(paths, progress, good.reading)
     return ImageError(
         f"{len(unreadable)} of {len(paths)} training images cannot be read, the first: {unreadable[0][1]}; "
         "mend or remove them, or go on without them with --skip-unreadable"
@@ -315,10 +331,10 @@ def _check_count(good: GoodImages, module: Detector) -> None:
         )
 
 
-def _input_hw(sources: Sequence[Path | Image], size: Size | None, preset: Preset | None) -> tuple[int, int]:
+def _input_hw(good: GoodImages, size: Size | None, preset: Preset | None) -> tuple[int, int]:
     if isinstance(size, tuple):
         return size
-    sizes = sizes_of(sources)
+    sizes = sizes_of(good.sources, good.reading)
     if size is None:
         size = 256 if preset is None else size_within(sizes, preset.size)
     return choose_input_hw(sizes, size)
@@ -407,9 +423,9 @@ def _fit_tiles(
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
-    image_hws = sizes_of(good.sources)
+    image_hws = sizes_of(good.sources, good.reading)
     tiling, side = make_tiling(request.tile, request.size, image_hws)
-    images = ImageFiles(good.sources)
+    images = ImageFiles(good.sources, good.reading)
     cut = cut_fit_tiles(images, image_hws, tiling, side, report)
     method = _method(request)
     fit, found, held = fit_on_tiles(
@@ -423,7 +439,8 @@ def _fit_tiles(
         zone=request.product.zone,
     )
     facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}
-    return _Made(fit, found, held, method, ResizedImages(good.sources, (side, side)), cut.tiles, tiling, facts)
+    pictures = ResizedImages(good.sources, (side, side), good.reading)
+    return _Made(fit, found, held, method, pictures, cut.tiles, tiling, facts)
 
 
 def _samples(images: Sequence[Image]) -> tuple[bytes, ...]:
