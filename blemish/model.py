@@ -284,8 +284,8 @@ def train(
     names good images that look odd and are good. With `with_defects` a detector that can (`classifier`) learns from
     half of the labelled defects too. `product` holds the zone, rules and scale of the images, `reading` what image
     files do not say of themselves (bits, page) and how large they may be; the bundle keeps the first two. `run` says
-    where and how learned weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked
-    between steps: once it returns True, `Cancelled` is raised.
+    where and how learned weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is
+    asked between steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.pipeline import usable_cores

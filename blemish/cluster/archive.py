@@ -296,6 +296,7 @@ def _check_run(output: Place, facts: dict[str, str]) -> None:
         differing = [name for name in facts if kept.get(name, "") != facts[name]]
     if differing:
         name = differing[0]
+        there = kept.get(name, "")
         raise SettingsError(
-            f"{output.shown} holds verdicts with {name} {kept.get(name)}, this run has {facts[name]}; choose another folder"
+            f"{output.shown} holds verdicts with {name} {there}, this run has {facts[name]}; choose another folder"
         )

@@ -204,7 +204,10 @@ def _check_pictures(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[F
     seen = {path: look for path, look in looks.items() if not look.fault}
     unshifted, bits = _unshifted(seen)
     if unshifted:
-        text = f"images are nearly black: of 16 bits they use {bits}; if the camera has {bits} bits, give --bits {bits}"
+        text = (
+            f"images are nearly black, as {bits}-bit values in 16-bit files look; if the camera has {bits} bits, give "
+            f"--bits {bits}"
+        )
         yield _about(index, "nearly_black", text, unshifted)
     several = tuple(path for path, look in seen.items() if look.num_pages > 1)
     if several:

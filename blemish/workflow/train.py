@@ -234,7 +234,7 @@ def train(request: TrainRequest) -> Bundle:
     far = [name for name in far if name not in request.trusted]
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
-        format_version=FORMAT_VERSION,  # written is the oldest that can say it all
+        format_version=FORMAT_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         detector=request.detector,
         settings=settings_json(module.INFO, settings),
@@ -274,6 +274,7 @@ def train(request: TrainRequest) -> Bundle:
         bits=request.reading.bits,
         page=request.reading.page,
     )
+    manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
     return Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
 
 
