@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blemish.inspection.inspector import Inspector
     from blemish.model import Model, load, train
     from blemish.registry import detector_names
-    from blemish.schema import Calibration, Evaluation, Region, TrainingRun, Verdict
+    from blemish.schema import Calibration, Evaluation, ReadSettings, Region, TrainingRun, Verdict
 
 __version__ = "0.1.0"
 
@@ -47,6 +47,7 @@ _HOMES = {
     "MetricError": "blemish.errors",
     "Model": "blemish.model",
     "OutputError": "blemish.errors",
+    "ReadSettings": "blemish.schema",
     "Region": "blemish.schema",
     "SettingsError": "blemish.errors",
     "TrainingError": "blemish.errors",
@@ -73,6 +74,7 @@ __all__ = [
     "MetricError",
     "Model",
     "OutputError",
+    "ReadSettings",
     "Region",
     "SettingsError",
     "TrainingError",

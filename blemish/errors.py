@@ -17,6 +17,7 @@ SettingsError, CalibrationError and BackboneError are ValueErrors too: where pyd
 that raise them, it adds the place.
 
 EngineWarning                an engine failed to load and another one runs in its place
+PageWarning                  image files hold several pages, and nobody said which one to take
 """
 
 from __future__ import annotations
@@ -72,3 +73,7 @@ class OutputError(BlemishError):
 
 class EngineWarning(UserWarning):
     """An engine failed to load and another one runs in its place."""
+
+
+class PageWarning(UserWarning):
+    """Image files hold several pages and nobody said which one to take; shown once, not for each file."""

@@ -21,11 +21,13 @@ from blemish.errors import BlemishError, ImageError
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import (
+    AS_THEY_ARE,
     Calibration,
     Cancel,
     Evaluation,
     Image,
     Progress,
+    ReadSettings,
     Sensitivity,
     TrainingRun,
     Verdict,
@@ -52,8 +54,16 @@ class Model:
     A model can be sent to other processes, also after use: there it loads its graph anew when it is first needed.
     """
 
-    def __init__(self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        engine: str = DEFAULT_ENGINE,
+        threads: int = 0,
+        reading: ReadSettings = AS_THEY_ARE,
+    ) -> None:
         self.bundle = bundle
+        self.reading = reading
         self.engine = engine
         self.threads = threads
         self._file: tuple[str, Manifest] | None = None
@@ -80,7 +90,7 @@ class Model:
         is_tiled = self.bundle.manifest.tiling is not None
         threads = 1 if num_images > 1 and not is_tiled else self.threads
         engine = resolve_engine(self.bundle, self.engine, threads=1 if is_tiled else threads)
-        return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift)
+        return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift, reading=self.reading)
 
     def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
         """The verdict on an image file, or on an array (gray or RGB; uint8, uint16, or float in 0 to 1)."""
@@ -204,13 +214,18 @@ class Model:
         from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
         from blemish.workflow.train import good_images
 
+        reading = self.bundle.manifest.reading(self.reading)
         if isinstance(good, (str, Path)):
-            sources: Sequence[Path | Image] = good_images(good).sources
+            sources: Sequence[Path | Image] = good_images(good, reading=reading).sources
         else:
-            sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one) for one in good]
+            sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one, reading) for one in good]
         seconds = MOST_SECONDS if most_seconds is None else most_seconds
         request = SensitivityRequest(
-            good=sources, most_seconds=seconds, threads=budget(self.threads), progress=progress
+            good=sources,
+            most_seconds=seconds,
+            reading=self.reading,
+            threads=budget(self.threads),
+            progress=progress,
         )
         measured = measure_sensitivity(self.bundle, request)
         self.bundle = replace(self.bundle, sensitivity=measured.sensitivity)
@@ -320,6 +335,7 @@ def train(
     with_defects: bool = False,
     with_sensitivity: bool = False,
     skip_unreadable: bool = False,
+    reading: ReadSettings = AS_THEY_ARE,
     run: TrainingRun | None = None,
     threads: int = 0,
     progress: Progress = silent,
@@ -336,9 +352,10 @@ def train(
     together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name. `trusted`
     names good images that look odd and are good. With `with_defects` a detector that can (`classifier`) learns from
     half of the labelled defects too. With `with_sensitivity` defects are painted on the good images, to tell which
-    would be missed. `product` holds the zone, rules and scale of the images. `run` says where and how
-    learned weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked between
-    steps: once it returns True, `Cancelled` is raised.
+    would be missed. `product` holds the zone, rules and scale of the images, `reading` what image files do not say of
+    themselves (bits, page) and how large they may be; the bundle keeps the first two. `run` says where and how learned
+    weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked between steps:
+    once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.threads import budget
@@ -364,20 +381,24 @@ def train(
         with_defects=with_defects,
         with_sensitivity=with_sensitivity,
         skip_unreadable=skip_unreadable,
+        reading=reading,
         run=run or TrainingRun(),
         threads=budget(threads),
         progress=progress,
         cancel=cancel,
     )
-    return Model(train_bundle(request))
+    return Model(train_bundle(request), reading=reading)
 
 
-def load(path: str | Path, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Model:
+def load(
+    path: str | Path, *, engine: str = DEFAULT_ENGINE, threads: int = 0, reading: ReadSettings = AS_THEY_ARE
+) -> Model:
     """The model in a bundle file. Raises BundleError where the file is damaged, altered, hostile or too new.
 
     `engine` is what runs its graph, "auto" the fastest one that gives the same verdicts on this machine; an engine that
     fails to load is replaced by the default one with an `EngineWarning`. `threads` 0 uses all physical cores.
+    `reading` may name another page than the bundle's and another limit on pixels; bits are the bundle's.
     """
-    model = Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads)
+    model = Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads, reading=reading)
     model._file = os.path.realpath(path), model.bundle.manifest
     return model

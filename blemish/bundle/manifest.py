@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from blemish.schema import Reduction, Tiling
+from blemish.errors import SettingsError
+from blemish.schema import AS_THEY_ARE, ReadSettings, Reduction, Tiling
 from blemish.schema.meaning import Many, check_text
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest that is read. Written is the oldest that says all there is to say (`Manifest.version_needed`)."""
 MAX_SIDE = 8192
 """The largest height and width of a graph's input."""
@@ -89,7 +91,8 @@ class DataFacts(Record):
 class Manifest(Record):
     """The facts of a fit. `input_hw` is the size that images are resized to, by the rule named `resize_rule`.
 
-    With `tiling`, tiles of images are. `members` maps each other file in the bundle to its SHA-256.
+    With `tiling`, tiles of images are. `bits` and `page` say what image files do not say of themselves (see
+    `ReadSettings`). `members` maps each other file in the bundle to its SHA-256.
     """
 
     format_version: int = Field(ge=1, le=FORMAT_VERSION)
@@ -105,6 +108,8 @@ class Manifest(Record):
     facts: dict[str, Any]
     versions: dict[str, Line]
     tiling: Tiling | None = None
+    bits: int | None = None
+    page: int | None = None
     members: dict[str, Sha256] = {}
 
     @field_validator("facts")
@@ -114,9 +119,14 @@ class Manifest(Record):
         return facts
 
     @model_validator(mode="after")
+    def _check_reading(self) -> Manifest:
+        self.reading()
+        return self
+
+    @model_validator(mode="after")
     def _check_version(self) -> Manifest:
         if self.format_version < self.version_needed:
-            what = "tiles" if self.version_needed == 2 else "a sensitivity"
+            what = {2: "tiles", 3: "a sensitivity", 4: "bits or a page"}[self.version_needed]
             raise ValueError(f"{what} in a bundle of format version {self.format_version}")
         if self.tiling is not None and self.input_hw[0] != self.input_hw[1]:
             raise ValueError(f"tiles are squares, but the input is {self.input_hw[0]} x {self.input_hw[1]} pixels")
@@ -128,8 +138,11 @@ class Manifest(Record):
     def version_needed(self) -> int:
         """The oldest format version that can say this.
 
-        A reader of version 1 would take a whole image for a tile; one of version 2 knows no sensitivity.
+        A reader of version 1 would take a whole image for a tile; one of version 2 knows no sensitivity; one of version
+        3 would take other values or another page for the part.
         """
+        if self.bits is not None or self.page is not None:
+            return 4
         if "sensitivity.json" in self.members:
             return 3
         return 1 if self.tiling is None else 2
@@ -137,9 +150,24 @@ class Manifest(Record):
     @property
     def deciding(self) -> str:
         """What of the manifest has a part in verdicts, as JSON on one line with sorted names."""
-        facts = self.model_dump(mode="json", include={"input_hw", "resize_rule", "reduction", "tiling"})
+        names = {"input_hw", "resize_rule", "reduction", "tiling"}
+        names |= {name for name in ("bits", "page") if getattr(self, name) is not None}
+        facts = self.model_dump(mode="json", include=names)
         return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
     def to_json(self) -> bytes:
         """As it is written; what version 1 does not know is left out where it says nothing."""
-        return self.model_dump_json(indent=1, exclude={"tiling"} if self.tiling is None else None).encode()
+        silent = {name for name in ("tiling", "bits", "page") if getattr(self, name) is None}
+        return self.model_dump_json(indent=1, exclude=silent).encode()
+
+    def reading(self, given: ReadSettings = AS_THEY_ARE) -> ReadSettings:
+        """How images are read for this bundle: with its bits; with the page given, else its own.
+
+        Raises SettingsError where other bits are given: with these the same part would look different.
+        """
+        if given.bits not in (None, self.bits):
+            has = "16 bits as usual" if self.bits is None else f"{self.bits} bits"
+            raise SettingsError(
+                f"{given.bits} bits: the bundle was trained on values of {has}; train anew to change that"
+            )
+        return replace(given, bits=self.bits, page=given.page or self.page)

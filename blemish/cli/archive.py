@@ -9,6 +9,7 @@ from typing import Literal
 
 from blemish.cli.console import print_json, progress_bars, say, show
 from blemish.errors import SettingsError
+from blemish.schema import ReadSettings
 
 
 def inspect_on_ray(
@@ -18,6 +19,7 @@ def inspect_on_ray(
     address: str,
     *,
     engine: str,
+    reading: ReadSettings,
     part: Literal["folder", "hour"],
     json: bool,
 ) -> Mapping[str, int]:
@@ -40,7 +42,7 @@ def inspect_on_ray(
     with progress_bars() as progress, connected(address, shared=shared, seen=seen) as nodes:
         start = time.perf_counter()
         outcome = inspect_archive(
-            made.bundle, places, target, nodes, engine=chosen, part=part, progress=progress, tell=say
+            made.bundle, places, target, nodes, engine=chosen, reading=reading, part=part, progress=progress, tell=say
         )
         seconds = time.perf_counter() - start
     if json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say, show
-from blemish.cli.options import BackboneName, Json
+from blemish.cli.options import BackboneName, Bits, Json, MaxPixels, Page, read_settings
 from blemish.registry import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def check(
     ] = False,
     backbone: BackboneName = DEFAULT_BACKBONE,
     size: Annotated[int, typer.Option(help="Shorter side in pixels at which --suspicious looks.")] = 256,
+    bits: Bits = None,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Tell what is wrong with a data set; exit status 2 where training on it would be meaningless."""
@@ -37,12 +40,15 @@ def check(
     from blemish.runtime.threads import usable_cores
     from blemish.workflow.suspicious import rank_good_images
 
+    reading = read_settings(bits=bits, page=page, max_pixels=max_pixels)
     rankings = []
     with progress_bars() as progress:
-        findings = check_dataset(folder, progress, threads=usable_cores())
+        findings = check_dataset(folder, progress, reading, threads=usable_cores())
         if suspicious and not blocks_training(findings):
             for index in map(open_dataset, list_categories(folder)):
-                ranked = rank_good_images(index.train_good, backbone=backbone, size=size, progress=progress)
+                ranked = rank_good_images(
+                    index.train_good, backbone=backbone, size=size, reading=reading, progress=progress
+                )
                 rankings.append((index, ranked))
     if json:
         found: dict[str, Any] = {

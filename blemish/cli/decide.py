@@ -12,7 +12,7 @@ import typer
 
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.facts import show_history
-from blemish.cli.options import BundleFile, Json, MmPerPx, Rules, Threads, ZoneFile
+from blemish.cli.options import BundleFile, Json, MaxPixels, MmPerPx, Page, Rules, Threads, ZoneFile, read_settings
 from blemish.cli.places import list_places
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def calibrate(
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
     by: Annotated[str, typer.Option(help="Who, for the history; by default the user's name.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Only list the calibrations so far.")] = False,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     restore: Annotated[int | None, typer.Option(help="Put this number of the history in force again.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")] = False,
     threads: Threads = 0,
@@ -112,6 +114,7 @@ def calibrate(
                 reason=reason,
                 by=by,
                 threads=budget(threads),
+                reading=read_settings(page=page, max_pixels=max_pixels),
                 progress=progress,
             )
             return calibrate_bundle(present, request)

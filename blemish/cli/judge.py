@@ -19,7 +19,17 @@ from blemish.cli.console import (
     show,
     stopped_by_signals,
 )
-from blemish.cli.options import BundleFile, EngineName, Json, RayAddress, Threads, parse_hw
+from blemish.cli.options import (
+    BundleFile,
+    EngineName,
+    Json,
+    MaxPixels,
+    Page,
+    RayAddress,
+    Threads,
+    parse_hw,
+    read_settings,
+)
 from blemish.errors import SettingsError
 
 HEADLINES = (
@@ -50,6 +60,8 @@ def evaluate(
     ] = None,
     engine: EngineName = "onnxruntime",
     threads: Threads = 0,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle (or saved maps) on labelled test images; with -o, write a report page."""
@@ -68,13 +80,14 @@ def evaluate(
         elif bundle is None or data is None:
             raise SettingsError("give a bundle and a data set: blemish evaluate part.blemish DATA")
         else:
-            evaluation = model.load(bundle, engine=engine, threads=threads).evaluate(
+            reading = read_settings(page=page, max_pixels=max_pixels)
+            evaluation = model.load(bundle, engine=engine, threads=threads, reading=reading).evaluate(
                 data, report=report, map_hw=map_hw, progress=progress
             )
     metrics = evaluation.metrics
     if json:
-        page = None if report is None else str(report / "index.html")
-        print_json({**metrics, "notes": evaluation.data["notes"], "report": page})
+        written = None if report is None else str(report / "index.html")
+        print_json({**metrics, "notes": evaluation.data["notes"], "report": written})
         return
     for line in summary(metrics):
         show(line)
@@ -136,6 +149,8 @@ def inspect(
     ] = None,
     engine: EngineName = "onnxruntime",
     threads: Threads = 0,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     ray: RayAddress = None,
     part: Annotated[
         Literal["folder", "hour"], typer.Option(help="With --ray: what cuts the table into parts.")
@@ -150,6 +165,7 @@ def inspect(
     from blemish.line.stream import run
     from blemish.watching.watch import Watch
 
+    reading = read_settings(page=page, max_pixels=max_pixels)
     if ray is not None:
         from blemish.cli.archive import inspect_on_ray
 
@@ -157,14 +173,14 @@ def inspect(
             raise SettingsError(
                 "with --ray leave out --lot, --watch and --threads: workers judge in no order, one core each"
             )
-        judged_there = inspect_on_ray(bundle, images, output, ray, engine=engine, part=part, json=json)
+        judged_there = inspect_on_ray(bundle, images, output, ray, engine=engine, reading=reading, part=part, json=json)
         raise typer.Exit(2 if judged_there["unreadable"] else int(fail_on_reject and judged_there["reject"] > 0))
     remote = [place for place in (*images, output or "") if "://" in place]
     if remote:
         raise SettingsError(f"{remote[0]}: object stores are read and written with --ray (extra `cluster`)")
     folder = None if output is None else Path(output)
     source = FileSource(images)
-    made = model.load(bundle, engine=engine, threads=threads)
+    made = model.load(bundle, engine=engine, threads=threads, reading=reading)
     inspector = made.make_inspector(watch_drift=True, num_images=len(source.paths))
     watch_file = watch or (None if folder is None else folder / "drift.json")
     drift = Watch(made.calibration, watch_file, say) if inspector.watch_drift else None

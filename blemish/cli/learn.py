@@ -11,12 +11,15 @@ import typer
 from blemish.cli.console import print_json, progress_bars, say
 from blemish.cli.options import (
     BackboneName,
+    Bits,
     Confidence,
     DataFolder,
     DetectorName,
     FalseReject,
     Json,
+    MaxPixels,
     MmPerPx,
+    Page,
     PresetName,
     RayAddress,
     Rules,
@@ -28,6 +31,7 @@ from blemish.cli.options import (
     ZoneFile,
     parse_settings,
     parse_size,
+    read_settings,
 )
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 
@@ -78,6 +82,9 @@ def train(
     rules: Rules = None,
     mm_per_px: MmPerPx = None,
     skip_unreadable: SkipUnreadable = False,
+    bits: Bits = None,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     with_defects: Annotated[
         bool, typer.Option("--with-defects", help="Learn from half of the labelled defects too (`classifier`).")
     ] = False,
@@ -137,6 +144,7 @@ def train(
             with_defects=with_defects,
             with_sensitivity=sensitivity,
             skip_unreadable=skip_unreadable,
+            reading=read_settings(bits=bits, page=page, max_pixels=max_pixels),
             run=TrainingRun(
                 folder=checkpoints,
                 resume=resume,

@@ -13,7 +13,7 @@ from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, study
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.cli.options import with_ray_address
-from blemish.errors import BlemishError, EngineWarning
+from blemish.errors import BlemishError, EngineWarning, PageWarning
 
 app = typer.Typer(
     name="blemish",
@@ -79,6 +79,7 @@ def _run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", EngineWarning)
+            warnings.simplefilter("default", PageWarning)  # once for the whole run
             warnings.showwarning = _say_warning
             app(with_ray_address(arguments))
     except SystemExit as end:

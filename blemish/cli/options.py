@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blemish.errors import SettingsError
+
+if TYPE_CHECKING:
+    from blemish.schema import ReadSettings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 BundleFile = Annotated[Path, typer.Argument(help="A bundle file, made by `blemish train`.", show_default=False)]
@@ -57,6 +60,18 @@ EngineName = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="Threads at once; 0: as many as there are cores.")]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of the camera's values (10, 12, 14) where 16-bit files hold them unshifted.", min=8, max=16
+    ),
+]
+Page = Annotated[
+    int | None, typer.Option(help="Page of files that hold several, counted from 1 without thumbnails.", min=1)
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Refuse images of more pixels (500 million) before they are decoded.", min=1)
+]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
 RayAddress = Annotated[
@@ -78,6 +93,13 @@ Rules = Annotated[
     typer.Option("--rule", help="For example 'reject scratches longer than 2 mm'; may be given many times."),
 ]
 MmPerPx = Annotated[float | None, typer.Option(help="Millimetres per pixel of the inspected images.")]
+
+
+def read_settings(*, page: int | None, max_pixels: int | None, bits: int | None = None) -> ReadSettings:
+    """How image files are to be read, from the options given."""
+    from blemish.schema import MAX_PIXELS, ReadSettings
+
+    return ReadSettings(bits, page, MAX_PIXELS if max_pixels is None else max_pixels)
 
 
 def parse_size(text: str) -> int | tuple[int, int]:

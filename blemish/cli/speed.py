@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from blemish.cli.console import print_json, progress_bars, say, show
-from blemish.cli.options import BundleFile, Json, Threads
+from blemish.cli.options import BundleFile, Json, MaxPixels, Page, Threads, read_settings
 from blemish.cli.places import list_places
 
 Engines = Annotated[
@@ -27,6 +27,8 @@ def verify(
     ] = None,
     engines: Engines = None,
     threads: Threads = 0,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Compare the engines of this machine on one bundle: largest differences, changed verdicts, speed."""
@@ -40,7 +42,7 @@ def verify(
     made = model.load(bundle).bundle
     with progress_bars() as progress:
         found = list_places(images or [])
-        checked = check_images(made, found.images)
+        checked = check_images(made, found.images, read_settings(page=page, max_pixels=max_pixels))
         rows = verify_engines(made, checked, engines=wanted, threads=threads, progress=progress)
     if json:
         print_json(
@@ -82,6 +84,8 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.1, max=600, help="Time for the latency of each engine, and for its throughput.")
     ] = 5.0,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle on this machine, by engine: cold start, latency, throughput, memory."""
@@ -100,7 +104,10 @@ def bench(
             source = f"{len(paths)} images given"
         else:
             paths, source = write_check_images(made, Path(scratch))
-        rows = bench_engines(bundle, paths, engines=wanted, threads=threads, seconds=seconds, progress=progress)
+        reading = read_settings(page=page, max_pixels=max_pixels)
+        rows = bench_engines(
+            bundle, paths, engines=wanted, threads=threads, seconds=seconds, reading=reading, progress=progress
+        )
     if json:
         print_json(
             {
@@ -135,6 +142,8 @@ def quantize(
     good: Annotated[list[Path], typer.Argument(help="Good images or folders of them, 8 or more.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle file to write.", show_default=False)],
     threads: Threads = 0,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     json: Json = False,
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
@@ -144,7 +153,10 @@ def quantize(
 
     with progress_bars() as progress:
         found = list_places(good)
-        done = quantize_bundle(model.load(bundle).bundle, found.images, threads=threads, progress=progress)
+        reading = read_settings(page=page, max_pixels=max_pixels)
+        done = quantize_bundle(
+            model.load(bundle).bundle, found.images, threads=threads, reading=reading, progress=progress
+        )
     model.Model(done.bundle).save(output)
     if json:
         print_json(

@@ -32,7 +32,7 @@ from blemish.line.events import Item, Judged, Origin, Unreadable
 from blemish.line.stream import run
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.threads import at_most
-from blemish.schema import Progress, silent
+from blemish.schema import AS_THEY_ARE, Progress, ReadSettings, silent
 
 MOST_BEGINNINGS = 12
 """So often a piece is begun whose workers are lost; an image at which two were lost is passed over from then on."""
@@ -68,6 +68,7 @@ def inspect_archive(
     nodes: Sequence[Node],
     *,
     engine: str,
+    reading: ReadSettings = AS_THEY_ARE,
     part: Part = "folder",
     progress: Progress = silent,
     tell: Callable[[str], None] = lambda message: None,
@@ -82,10 +83,12 @@ def inspect_archive(
     facts = {"bundle_id": bundle.bundle_id, "blemish": __version__, "engine": engine, "part": part}
     counts: Counter[str] = Counter()
     with alone(output.below(FACTS), lambda: tell(f"another run writes to {output.shown}: waiting for it to end")):
-        _check_run(output, facts)
+        _check_run(output, {**facts, "page": str(reading.page or "")})
         plan = plan_pieces(sources, output, part)
         if plan.pieces:
-            for row in _run(bundle, sources, output, plan.pieces, engine, sum(int(node.num_cpus) for node in nodes)):
+            for row in _run(
+                bundle, sources, output, plan.pieces, engine, reading, sum(int(node.num_cpus) for node in nodes)
+            ):
                 if row["fault"]:
                     raise EngineError(row["fault"])
                 counts.update({name: row[name] for name in COUNTS})
@@ -189,7 +192,9 @@ class PieceWorker:
     What a person has to mend comes back in the column `fault`: as an error it would be wrapped past recognition.
     """
 
-    def __init__(self, bundle: Any, engine: str, sources: Sequence[Place], output: Place, losses: Any) -> None:
+    def __init__(
+        self, bundle: Any, engine: str, reading: ReadSettings, sources: Sequence[Place], output: Place, losses: Any
+    ) -> None:
         import ray
 
         self.sources, self.output, self.losses, self.fault = sources, output, losses, ""
@@ -198,7 +203,7 @@ class PieceWorker:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                self.inspector = Inspector(ray.get(bundle), engine=engine, threads=1)
+                self.inspector = Inspector(ray.get(bundle), engine=engine, threads=1, reading=reading)
             except BlemishError as error:
                 self.fault = str(error)
                 return
@@ -239,7 +244,13 @@ class PieceWorker:
 
 
 def _run(
-    bundle: Bundle, sources: Sequence[Place], output: Place, pieces: Sequence[Piece], engine: str, num_cpus: int
+    bundle: Bundle,
+    sources: Sequence[Place],
+    output: Place,
+    pieces: Sequence[Piece],
+    engine: str,
+    reading: ReadSettings,
+    num_cpus: int,
 ) -> Iterator[dict[str, Any]]:
     """The counts of each piece, as they are finished."""
     import ray
@@ -252,7 +263,7 @@ def _run(
         PieceWorker,
         batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_args=(ray.put(bundle), engine, list(sources), output, losses),
+        fn_constructor_args=(ray.put(bundle), engine, reading, list(sources), output, losses),
         compute=ray.data.ActorPoolStrategy(size=max(1, min(num_cpus, len(pieces)))),
         num_cpus=1,
     )
@@ -289,9 +300,10 @@ def _check_run(output: Place, facts: dict[str, str]) -> None:
     with boundary(place.shown, OutputError, remedy):
         content = read_bytes(output, FACTS)
         kept = parse_json(content, TypeAdapter(dict[str, str]), place.shown, OutputError, remedy)
-        differing = [name for name in facts if kept[name] != facts[name]]
+        differing = [name for name in facts if kept.get(name, "") != facts[name]]
     if differing:
         name = differing[0]
+        there = kept.get(name, "")
         raise SettingsError(
-            f"{output.shown} holds verdicts with {name} {kept[name]}, this run has {facts[name]}; choose another folder"
+            f"{output.shown} holds verdicts with {name} {there}, this run has {facts[name]}; choose another folder"
         )

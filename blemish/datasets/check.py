@@ -7,9 +7,9 @@ import math
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +19,8 @@ from blemish.datasets.left_out import left_out_notes
 from blemish.datasets.listing import files_in
 from blemish.datasets.mask_fit import OddMasks, read_fitting_mask, shared_masks
 from blemish.errors import DataError, ImageError
-from blemish.images.decode import IMAGE_SUFFIXES, read_image
-from blemish.schema import DEFECTIVE, GOOD, ImageItem, Progress, silent
+from blemish.images.decode import IMAGE_SUFFIXES, read_image, read_image_facts
+from blemish.schema import AS_THEY_ARE, DEFECTIVE, GOOD, ImageItem, Progress, ReadSettings, silent
 
 FEWEST_GOOD = 2
 """With fewer good images training is meaningless."""
@@ -33,7 +33,9 @@ MAX_ODD_SHARE = 0.1
 FLAT_RANGE = 4
 """An image whose values differ by at most this is of one color."""
 DARK_VALUE = 16
-"""An image without a brighter value is nearly black; 12-bit values stored in 16 bits come out so."""
+"""An image without a brighter value is nearly black."""
+CAMERA_BITS = (10, 12, 14)
+"""Bits of cameras that may store their values unshifted in files of 16."""
 
 MOST_AT_ONCE = 2
 """Images looked at at once, at most: each is decoded whole."""
@@ -64,6 +66,8 @@ class _Look:
     is_gray: bool = False
     value_range: int = 0
     brightest: int = 0
+    bits: int = 8
+    num_pages: int = 1
 
 
 def blocks_training(findings: Iterable[Finding]) -> bool:
@@ -71,13 +75,15 @@ def blocks_training(findings: Iterable[Finding]) -> bool:
     return any(finding.blocks_training for finding in findings)
 
 
-def check_dataset(root: Path, progress: Progress = silent, *, threads: int = 1) -> tuple[Finding, ...]:
+def check_dataset(
+    root: Path, progress: Progress = silent, reading: ReadSettings = AS_THEY_ARE, *, threads: int = 1
+) -> tuple[Finding, ...]:
     """All that is wrong with the data set in a folder, errors first; every image and mask is decoded.
 
     Raises `DataError` where there is no data set at all.
     """
     index = open_dataset(root)
-    looks = _look_at_images(index, progress, min(threads, MOST_AT_ONCE))
+    looks = _look_at_images(index, progress, reading, min(threads, MOST_AT_ONCE))
     findings = [
         *_check_counts(index, looks),
         *_check_readable(index, looks),
@@ -93,19 +99,20 @@ def check_dataset(root: Path, progress: Progress = silent, *, threads: int = 1) 
     return tuple(sorted(findings, key=lambda finding: (not finding.blocks_training, finding.severity != "error")))
 
 
-def _look_at_images(index: DatasetIndex, progress: Progress, threads: int) -> dict[Path, _Look]:
+def _look_at_images(index: DatasetIndex, progress: Progress, reading: ReadSettings, threads: int) -> dict[Path, _Look]:
     paths = list(dict.fromkeys(item.path for item in index.items))
     looks: dict[Path, _Look] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for path, look in zip(paths, pool.map(_look_at, paths), strict=True):
+        for path, look in zip(paths, pool.map(lambda path: _look_at(path, reading), paths), strict=True):
             looks[path] = look
             progress("checking images", len(looks), len(paths))
     return looks
 
 
-def _look_at(path: Path) -> _Look:
+def _look_at(path: Path, reading: ReadSettings) -> _Look:
     try:
-        image = read_image(path)
+        facts = read_image_facts(path, reading)
+        image = read_image(path, replace(reading, page=facts.page))
     except ImageError as error:
         return _Look(fault=str(error))
     return _Look(
@@ -114,6 +121,8 @@ def _look_at(path: Path) -> _Look:
         is_gray=bool((image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all()),
         value_range=int(image.max()) - int(image.min()),
         brightest=int(image.max()),
+        bits=facts.bits if reading.bits is None else reading.bits,
+        num_pages=facts.num_pages if reading.page is None else 1,
     )
 
 
@@ -197,19 +206,40 @@ def _check_copies(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Fin
 
 def _check_pictures(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Finding]:
     seen = {path: look for path, look in looks.items() if not look.fault}
-    flat = tuple(path for path, look in seen.items() if look.value_range <= FLAT_RANGE)
+    unshifted, bits = _unshifted(seen)
+    if unshifted:
+        text = (
+            f"images are nearly black, as {bits}-bit values in 16-bit files look; if the camera has {bits} bits, give "
+            f"--bits {bits}"
+        )
+        yield _about(index, "nearly_black", text, unshifted)
+    several = tuple(path for path, look in seen.items() if look.num_pages > 1)
+    if several:
+        text = "files hold several pages, of which the first is taken; choose another with --page"
+        yield _about(index, "several_pages", text, several)
+    usual = {path: look for path, look in seen.items() if path not in set(unshifted)}
+    flat = tuple(path for path, look in usual.items() if look.value_range <= FLAT_RANGE)
     if flat:
         yield _about(index, "one_color", "images are of one color throughout; look at camera and trigger", flat)
-    dark = tuple(path for path, look in seen.items() if look.brightest <= DARK_VALUE and path not in flat)
+    dark = tuple(path for path, look in usual.items() if look.brightest <= DARK_VALUE and path not in flat)
     if dark:
-        hint = "are nearly black; 10- or 12-bit values in 16-bit files must be shifted up to 16 bits first"
-        yield _about(index, "nearly_black", f"images {hint}", dark)
+        yield _about(index, "nearly_black", "images are nearly black; look at light and exposure", dark)
     gray = tuple(path for path, look in seen.items() if look.is_gray)
     colored = tuple(path for path in seen if path not in set(gray))
     if gray and colored:
         fewer = min(gray, colored, key=len)
         kind, others = ("gray", "in color") if fewer is gray else ("in color", "gray")
         yield _about(index, "gray_and_color", f"images are {kind}, the other {len(seen) - len(fewer)} {others}", fewer)
+
+
+def _unshifted(seen: Mapping[Path, _Look]) -> tuple[tuple[Path, ...], int]:
+    """The files of 16 bits where all of them together use fewer, as cameras of 10, 12 or 14 bits write them."""
+    sixteen = tuple(path for path, look in seen.items() if look.bits == 16)
+    brightest = max((seen[path].brightest for path in sixteen), default=255)
+    for bits in CAMERA_BITS:
+        if 0 < brightest <= round(((1 << bits) - 1) / 257):
+            return sixteen, bits
+    return (), 16
 
 
 def _check_sizes(index: DatasetIndex, looks: dict[Path, _Look]) -> Iterable[Finding]:

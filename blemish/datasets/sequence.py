@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blemish.errors import ImageError
 from blemish.images.decode import read_image, read_image_hw
 from blemish.images.resize import resize_image
-from blemish.schema import Image, Progress, silent
+from blemish.schema import AS_THEY_ARE, Image, Progress, ReadSettings, silent
 
 CACHE_BYTES = 256 * 2**20
 """Memory that a `ResizedImages` keeps decoded images in; 1,300 images of 256 x 256 pixels fit."""
@@ -35,11 +35,13 @@ class ResizedImages(Sequence[Image]):
         self,
         sources: Sequence[Path | Image],
         hw: tuple[int, int],
+        reading: ReadSettings = AS_THEY_ARE,
         cache_bytes: int = CACHE_BYTES,
         *,
         threads: int = 1,
     ) -> None:
         self.hw = hw
+        self._reading = reading
         self._threads = min(threads, MOST_AHEAD)
         self._sources = tuple(sources)
         self._places = tuple(range(len(self._sources)))
@@ -85,7 +87,7 @@ class ResizedImages(Sequence[Image]):
 
     def _read(self, place: int) -> Image:
         source = self._sources[place]
-        image = resize_image(read_image(source) if isinstance(source, Path) else source, self.hw)
+        image = resize_image(read_image(source, self._reading) if isinstance(source, Path) else source, self.hw)
         image = image[:]  # a view: an array given by the user stays writable
         image.flags.writeable = False
         if len(self._cache) < self._max_cached:
@@ -96,15 +98,16 @@ class ResizedImages(Sequence[Image]):
 class ImageFiles(Sequence[Image]):
     """The images of files (or arrays) at their own size, each read when it is asked for and not kept."""
 
-    def __init__(self, sources: Sequence[Path | Image]) -> None:
+    def __init__(self, sources: Sequence[Path | Image], reading: ReadSettings = AS_THEY_ARE) -> None:
         self._sources = tuple(sources)
+        self._reading = reading
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def subset(self, places: Sequence[int] | NDArray[Any]) -> ImageFiles:
         """Some of the images, in the given order."""
-        return ImageFiles([self._sources[int(place)] for place in places])
+        return ImageFiles([self._sources[int(place)] for place in places], self._reading)
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -112,39 +115,45 @@ class ImageFiles(Sequence[Image]):
     def __getitem__(self, index: slice) -> ImageFiles: ...
     def __getitem__(self, index: int | slice) -> Image | ImageFiles:
         if isinstance(index, slice):
-            return ImageFiles(self._sources[index])
+            return ImageFiles(self._sources[index], self._reading)
         source = self._sources[index]
-        return read_image(source) if isinstance(source, Path) else source
+        return read_image(source, self._reading) if isinstance(source, Path) else source
 
 
 def find_unreadable(
-    paths: Sequence[Path], progress: Progress = silent, *, threads: int = 1
+    paths: Sequence[Path], progress: Progress = silent, reading: ReadSettings = AS_THEY_ARE, *, threads: int = 1
 ) -> tuple[tuple[Path, str], ...]:
     """The files that `read_image` refuses, each with the reason; every file is decoded to the end."""
     found: list[tuple[Path, str]] = []
+
+    def find_fault(path: Path) -> str:
+        try:
+            read_image(path, reading)
+        except ImageError as error:
+            return str(error)
+        return ""
+
     with ThreadPoolExecutor(min(threads, MOST_AHEAD)) as pool:
-        for done, (path, reason) in enumerate(zip(paths, pool.map(_find_fault, paths), strict=True), start=1):
+        for done, (path, reason) in enumerate(zip(paths, pool.map(find_fault, paths), strict=True), start=1):
             if reason:
                 found.append((path, reason))
             progress("checking images", done, len(paths))
     return tuple(found)
 
 
-def _find_fault(path: Path) -> str:
-    try:
-        read_image(path)
-    except ImageError as error:
-        return str(error)
-    return ""
-
-
-def sizes_of(sources: Sequence[Path | Image], *, threads: int = 1) -> list[tuple[int, int]]:
+def sizes_of(
+    sources: Sequence[Path | Image], reading: ReadSettings = AS_THEY_ARE, *, threads: int = 1
+) -> list[tuple[int, int]]:
     """Height and width of each image, in the order given; those of files are read from their headers."""
-    from_files = iter(read_image_sizes([source for source in sources if isinstance(source, Path)], threads=threads))
+    from_files = iter(
+        read_image_sizes([source for source in sources if isinstance(source, Path)], reading, threads=threads)
+    )
     return [next(from_files) if isinstance(source, Path) else (source.shape[0], source.shape[1]) for source in sources]
 
 
-def read_image_sizes(paths: Sequence[Path], *, threads: int = 1) -> tuple[tuple[int, int], ...]:
+def read_image_sizes(
+    paths: Sequence[Path], reading: ReadSettings = AS_THEY_ARE, *, threads: int = 1
+) -> tuple[tuple[int, int], ...]:
     """Height and width of each image, from the headers alone."""
     with ThreadPoolExecutor(threads) as pool:
-        return tuple(pool.map(read_image_hw, paths))
+        return tuple(pool.map(lambda path: read_image_hw(path, reading), paths))

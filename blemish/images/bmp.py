@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.images.container import CUT_OFF, Container, ContainerError, Source, Stored
+from blemish.images.rgb import look_up
 
 _HEADER_SIZES = (12, 40, 52, 56, 108, 124)
 _FILE_HEADER = 14
@@ -157,7 +158,7 @@ def _indices(rows: NDArray[np.uint8], width: int, bits: int) -> NDArray[np.uint8
 def _look_up(indices: NDArray[np.uint8], palette: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     if palette is None or int(indices.max()) >= len(palette):
         raise ContainerError("damaged BMP file: a pixel has a color that is not in its palette")
-    return np.asarray(palette[indices], np.uint8)
+    return look_up(indices, palette)
 
 
 def _unroll(data: bytes, layout: BmpLayout, height: int, width: int) -> NDArray[np.uint8]:

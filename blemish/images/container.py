@@ -47,8 +47,8 @@ class Source:
 class Container:
     """The facts of an image file: `height` and `width` as stored, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `page` is the one that the facts are of, from 1 on, of `num_pages`. `layout` is what the decoder of the format needs
-    to know; `has_alpha` and `is_lossy` tell what the stored values may be.
+    `page` is the one that the facts are of, from 1 on, of `num_pages`. `bits` are those of each channel; `has_alpha`
+    and `is_lossy` tell what else the stored values may be. `layout` is what the decoder of the format needs to know.
     """
 
     format: ImageFormat
@@ -57,6 +57,7 @@ class Container:
     orientation: int = 1
     num_pages: int = 1
     page: int = 1
+    bits: int = 8
     has_alpha: bool = False
     is_lossy: bool = False
     layout: Any = None

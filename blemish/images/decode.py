@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import ImageError
+from blemish.errors import ImageError, PageWarning
 from blemish.files import why_not_a_file
 from blemish.images.container import Container, ContainerError, Source, Stored
 from blemish.images.read import check_content, decode_alpha, decode_container, read_container
 from blemish.images.rgb import to_rgb
-from blemish.schema import MAX_PIXELS, Image, ReadSettings
+from blemish.schema import AS_THEY_ARE, MAX_PIXELS, Image, ReadSettings
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -37,12 +38,12 @@ MAX_FILE_BYTES = 2**31 - 1
 LARGE_PIXELS = 50_000_000
 """Images of more pixels are decoded one after the other, whatever the number of threads."""
 
-_AS_THEY_ARE = ReadSettings()
 _WHITES = {"uint8": 255, "uint16": 65535}
 _one_large_image = threading.Lock()  # threads that decode ahead shall not fill the memory with large images
+_one_warning = threading.Lock()
 
 
-def read_image(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Image:
+def read_image(path: Path, reading: ReadSettings = AS_THEY_ARE) -> Image:
     """The image of a file as uint8 RGB (height, width, 3), upright.
 
     Raises `ImageError`, with the file's name, where the file is missing, damaged, cut off, of another kind, smaller
@@ -51,10 +52,12 @@ def read_image(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Image:
     return decode_image(_read_bytes(path), str(path), reading)
 
 
-def decode_image(data: bytes, name: str, reading: ReadSettings = _AS_THEY_ARE) -> Image:
+def decode_image(data: bytes, name: str, reading: ReadSettings = AS_THEY_ARE) -> Image:
     """The image in the bytes of a file, as `read_image` gives it; `name` stands in errors."""
     container = _container(Source(data), name, reading)
     _check_size(name, container.oriented_hw, reading.max_pixels)
+    if container.num_pages > 1 and reading.page is None:
+        _warn_of_pages()
     stored = _decode(data, name, container)
     try:
         return to_rgb(stored, reading.bits)
@@ -62,12 +65,12 @@ def decode_image(data: bytes, name: str, reading: ReadSettings = _AS_THEY_ARE) -
         raise ImageError(f"{name}: {error}") from error
 
 
-def read_image_hw(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> tuple[int, int]:
+def read_image_hw(path: Path, reading: ReadSettings = AS_THEY_ARE) -> tuple[int, int]:
     """Height and width of the upright image of a file, from its structure alone: the same that `read_image` gives."""
     return read_image_facts(path, reading).oriented_hw
 
 
-def read_image_facts(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Container:
+def read_image_facts(path: Path, reading: ReadSettings = AS_THEY_ARE) -> Container:
     """What a file says of its image before any pixel is decoded: size, orientation, page and number of pages."""
     try:
         _check_file(path)
@@ -77,7 +80,7 @@ def read_image_facts(path: Path, reading: ReadSettings = _AS_THEY_ARE) -> Contai
         raise ImageError(_say_unreadable(path, error)) from error
 
 
-def as_image(array: NDArray[Any], reading: ReadSettings = _AS_THEY_ARE) -> Image:
+def as_image(array: NDArray[Any], reading: ReadSettings = AS_THEY_ARE) -> Image:
     """An array as uint8 RGB (height, width, 3), by the rules of this module.
 
     Takes gray (height, width) or (height, width, 1), RGB and RGBA, as uint8, uint16, bool, or floating point in [0, 1].
@@ -138,7 +141,7 @@ def read_stored_pixels(path: Path) -> NDArray[Any]:
 
 
 def _read_stored(data: bytes, name: str) -> tuple[Container, Stored]:
-    container = _container(Source(data), name, _AS_THEY_ARE)
+    container = _container(Source(data), name, AS_THEY_ARE)
     _check_pixels(name, container.oriented_hw, MAX_PIXELS)
     return container, _decode(data, name, container)
 
@@ -168,6 +171,17 @@ def _container(source: Source, name: str, reading: ReadSettings) -> Container:
         return read_container(source, reading.page)
     except ContainerError as error:
         raise ImageError(f"{name}: {error}; copy or export the image again") from error
+
+
+def _warn_of_pages() -> None:
+    """Says which page is taken. The text names no file, so that Python shows it once and not for each of them."""
+    with _one_warning:
+        warnings.warn(
+            "some image files hold several pages: the first of each is taken; choose another with --page (in Python: "
+            "ReadSettings(page=2)), `blemish data check` names the files",
+            PageWarning,
+            stacklevel=1,
+        )
 
 
 def _check_size(name: str, hw: tuple[int, int], max_pixels: int) -> None:

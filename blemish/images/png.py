@@ -83,6 +83,7 @@ def read_png(source: Source) -> Container:
         width,
         orientation or 1,
         num_pages=max(1, num_images),
+        bits=bits,
         has_alpha=has_alpha,
         layout=PngLayout(tuple(chunks), len(chunks) == num_chunks, bits, num_row_bytes, num_packed),
     )

@@ -27,6 +27,14 @@ def to_rgb(stored: Stored, bits: int | None = None) -> NDArray[np.uint8]:
     return eight_bit
 
 
+def look_up(indices: NDArray[Any], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The color (n, 3) of each index (height, width)."""
+    table = np.zeros((1, 256, 3), np.uint8)
+    table[0, : len(colors)] = colors
+    three = cv2.cvtColor(np.ascontiguousarray(indices, np.uint8), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.LUT(three, table), np.uint8)
+
+
 def _largest_of(pixels: NDArray[Any], bits: int) -> int:
     white, brightest = (1 << bits) - 1, int(pixels.max())
     if brightest > white:

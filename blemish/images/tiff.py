@@ -241,6 +241,7 @@ def read_tiff(source: Source, page: int | None = None) -> Container:
         described.orientation,
         num_pages=len(pages),
         page=number,
+        bits=described.bits,
         has_alpha=described.has_alpha,
         is_lossy=described.compression == JPEG,
         layout=described,

@@ -20,6 +20,7 @@ from blemish.images import tiff
 from blemish.images.codec import decode_bytes
 from blemish.images.container import CUT_OFF, MAX_INFLATION, Container, ContainerError, Stored
 from blemish.images.jpeg import check_jpeg_strip
+from blemish.images.rgb import look_up
 from blemish.images.tiff import Page
 
 _BAND_BYTES = 1 << 24
@@ -82,7 +83,7 @@ def _palette_colors(indices: NDArray[Any], page: Page) -> NDArray[np.uint8]:
     assert colors is not None
     # 16 bits for each color; old files that store 8 are told by their small numbers, as libtiff does.
     eight_bit = colors if int(colors.max()) < 256 else colors >> 8
-    return np.asarray(eight_bit.astype(np.uint8).T[indices], np.uint8)
+    return look_up(indices, eight_bit.astype(np.uint8).T)
 
 
 def _unink(samples: NDArray[Any]) -> NDArray[Any]:

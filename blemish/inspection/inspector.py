@@ -23,7 +23,7 @@ from blemish.inspection.regions import find_regions
 from blemish.runtime.engines import DEFAULT_ENGINE
 from blemish.runtime.session import open_session
 from blemish.runtime.threads import budget
-from blemish.schema import Calibration, Image, Prediction, Reduction, Verdict
+from blemish.schema import AS_THEY_ARE, Calibration, Image, Prediction, ReadSettings, Reduction, Verdict
 from blemish.watching.conditions import CONDITIONS, measure_conditions
 
 
@@ -36,7 +36,13 @@ class Inspector:
     """
 
     def __init__(
-        self, bundle: Bundle, *, engine: str = DEFAULT_ENGINE, threads: int = 0, watch_drift: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        engine: str = DEFAULT_ENGINE,
+        threads: int = 0,
+        watch_drift: bool = False,
+        reading: ReadSettings = AS_THEY_ARE,
     ) -> None:
         if bundle.manifest.resize_rule != RESIZE_RULE:
             raise BundleError(
@@ -44,6 +50,7 @@ class Inspector:
                 f"'{RESIZE_RULE}'; use the version that made the bundle, or train anew"
             )
         self.bundle = bundle
+        self.reading = bundle.manifest.reading(reading)
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
         self.tiling = bundle.manifest.tiling
         self.threads = budget(threads)
@@ -60,8 +67,8 @@ class Inspector:
         `milliseconds` counts from the decoded array to the verdict. Raises ImageError.
         """
         if isinstance(image, (str, Path)):
-            return self.inspect_image(read_image(Path(image)), name or str(image))
-        return self.inspect_image(as_image(image), name)
+            return self.inspect_image(read_image(Path(image), self.reading), name or str(image))
+        return self.inspect_image(as_image(image, self.reading), name)
 
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from blemish.datasets.left_out import LeftOut
 from blemish.decisions.lot import Lot
 from blemish.errors import BlemishError, ImageError
-from blemish.schema import Image, Verdict
+from blemish.schema import Verdict
 from blemish.watching.drift import DriftReport
 
 
@@ -38,12 +40,12 @@ class Origin:
 class Item:
     """One image of a source.
 
-    `content` is what there is of it: a file, read when its turn comes; the bytes of one; an image, uint8 RGB; or the
-    error that took its place.
+    `content` is what there is of it: a file, read when its turn comes; the bytes of one; an array, see `as_image`; or
+    the error that took its place.
     """
 
     origin: Origin
-    content: Path | bytes | Image | ImageError = field(repr=False)
+    content: Path | bytes | NDArray[Any] | ImageError = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import list_images
 from blemish.errors import ImageError, SettingsError
-from blemish.images.decode import as_image
 from blemish.line.events import Item, Origin
 
 Given: TypeAlias = Item | LeftOut
@@ -157,9 +156,8 @@ WAIT_SECONDS = 0.1
 
 
 def item_of(array: Any, name: str, time: datetime | None = None) -> Item:
-    """An array as an item, as of now where no time is given; with the error where it cannot be used."""
+    """A copy of an array as an item, as of now where no time is given; with the error where it is none."""
     origin = Origin(name, time=time or datetime.now(timezone.utc))
-    try:
-        return Item(origin, np.array(as_image(array)))  # a copy: the program may use its buffer again
-    except ImageError as error:
-        return Item(origin, ImageError(f"{name}: {error}"))
+    if isinstance(array, np.ndarray):
+        return Item(origin, array.copy())  # the program may use its buffer again
+    return Item(origin, ImageError(f"{name}: expected a NumPy array, got {type(array).__name__}"))

@@ -14,12 +14,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from blemish.datasets.left_out import LeftOut
 from blemish.decisions.lot import judge_lot
 from blemish.errors import BlemishError, CalibrationError, ImageError, OutputError
-from blemish.images.decode import LARGE_PIXELS, decode_image, read_image, read_image_hw
+from blemish.images.decode import LARGE_PIXELS, as_image, decode_image, read_image, read_image_hw
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
 from blemish.line.events import (
@@ -123,16 +125,19 @@ class _Worker:
         return wanted or (1 if source.is_live else usable_cores())
 
     def judge(self, item: Item) -> Outcome:
-        origin, content = item.origin, item.content
+        origin, content, reading = item.origin, item.content, self._inspector.reading
         try:
             if isinstance(content, ImageError):
                 raise content
             if isinstance(content, Path):
                 if origin.time is None:
                     origin = dataclasses.replace(origin, time=time_of(content))
-                with self._turn(read_image_hw(content)):
-                    return self._inspect(origin, read_image(content))
-            image = decode_image(content, origin.name) if isinstance(content, bytes) else content
+                with self._turn(read_image_hw(content, reading)):
+                    return self._inspect(origin, read_image(content, reading))
+            if isinstance(content, bytes):
+                image = decode_image(content, origin.name, reading)
+            else:
+                image = self._as_image(content, origin.name)
             with self._turn((image.shape[0], image.shape[1])):
                 return self._inspect(origin, image)
         except (ImageError, CalibrationError) as error:
@@ -160,6 +165,12 @@ class _Worker:
             with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none
                 picture = png_bytes(draw_overlay(image, verdict, self._scale))
         return Judged(origin, verdict, picture)
+
+    def _as_image(self, array: NDArray[Any], name: str) -> Image:
+        try:
+            return as_image(array, self._inspector.reading)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
 
     def _turn(self, hw: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
         """Large images take turns."""

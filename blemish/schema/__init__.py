@@ -17,6 +17,7 @@ from blemish.schema.calibration import (
 from blemish.schema.evaluation import Evaluation, ImageResult, Picture
 from blemish.schema.fit import Backbone, Fit, HeldOut, Layer, Reduction, Tiling
 from blemish.schema.images import (
+    AS_THEY_ARE,
     DEFECTIVE,
     GOOD,
     MAX_PIXELS,
@@ -33,6 +34,7 @@ from blemish.schema.training import Device, Precision, RunLogger, TrainingRun
 from blemish.schema.verdict import Decision, Judgement, Prediction, Region, Verdict
 
 __all__ = [
+    "AS_THEY_ARE",
     "DEFECTIVE",
     "GOOD",
     "MAX_PIXELS",

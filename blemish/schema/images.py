@@ -52,6 +52,10 @@ class ReadSettings:
             raise SettingsError(f"at most {self.max_pixels} pixels: no image is so small")
 
 
+AS_THEY_ARE = ReadSettings()
+"""Files are taken at their word."""
+
+
 @dataclass(frozen=True)
 class ImageItem:
     """One image file of a data set; `label` is None where the true state is not known."""

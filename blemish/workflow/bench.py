@@ -28,7 +28,7 @@ from blemish.line.sources import ArraySource
 from blemish.line.stream import run
 from blemish.runtime.engines import available_engines
 from blemish.runtime.peak_memory import peak_memory_mb
-from blemish.schema import Progress, silent
+from blemish.schema import AS_THEY_ARE, Progress, ReadSettings, silent
 from blemish.workflow.verify import check_images
 
 COLD_STARTS = 3
@@ -66,6 +66,7 @@ class _Task:
     engine: str
     threads: int
     seconds: float
+    reading: ReadSettings
 
 
 def bench(
@@ -75,6 +76,7 @@ def bench(
     engines: Sequence[str] | None = None,
     threads: int = 0,
     seconds: float = 5.0,
+    reading: ReadSettings = AS_THEY_ARE,
     progress: Progress = silent,
 ) -> tuple[EngineSpeed, ...]:
     """One row for each engine that can run here, or for each one named; each is measured by itself.
@@ -85,7 +87,7 @@ def bench(
     rows = []
     names = engines or available_engines()
     for number, engine in enumerate(names, start=1):
-        rows.append(_bench_engine(_Task(bundle, tuple(images), engine, threads, seconds)))
+        rows.append(_bench_engine(_Task(bundle, tuple(images), engine, threads, seconds, reading)))
         progress("measuring engines", number, len(names))
     return tuple(rows)
 
@@ -101,11 +103,18 @@ def write_check_images(bundle: Bundle, folder: Path) -> tuple[tuple[Path, ...], 
 
 
 def measure_cold_start(
-    bundle: Path, image: Path, *, engine: str, threads: int = 0, repeats: int = COLD_STARTS
+    bundle: Path,
+    image: Path,
+    *,
+    engine: str,
+    threads: int = 0,
+    reading: ReadSettings = AS_THEY_ARE,
+    repeats: int = COLD_STARTS,
 ) -> float:
     """Median seconds from the start of `blemish inspect` to its first verdict. Raises EngineError where it fails."""
     command = [sys.executable, "-m", "blemish.cli.main", "inspect", str(bundle), str(image), "--json"]
-    command += ["--engine", engine, "--threads", str(threads)]
+    command += ["--engine", engine, "--threads", str(threads), "--max-pixels", str(reading.max_pixels)]
+    command += ["--page", str(reading.page)] if reading.page is not None else []
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -124,7 +133,9 @@ def _bench_engine(task: _Task) -> EngineSpeed:
         # Started anew rather than forked: memory is that of this engine alone, and threads do not survive a fork.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             speed = pool.submit(_measure, task).result()
-        cold = measure_cold_start(task.bundle, task.images[0], engine=task.engine, threads=task.threads)
+        cold = measure_cold_start(
+            task.bundle, task.images[0], engine=task.engine, threads=task.threads, reading=task.reading
+        )
         return replace(speed, cold_start_seconds=cold)
     except (EngineError, BrokenProcessPool) as error:
         return EngineSpeed(task.engine, error=str(error))
@@ -134,10 +145,10 @@ def _measure(task: _Task) -> EngineSpeed:
     """Latency, throughput and memory; runs in a process of its own."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", EngineWarning)
-        inspector = Inspector(read_bundle(task.bundle), engine=task.engine, threads=task.threads)
+        inspector = Inspector(read_bundle(task.bundle), engine=task.engine, threads=task.threads, reading=task.reading)
     if inspector.session.engine != task.engine:
         raise EngineError(str(said[0].message))
-    kept = [read_image(path) for path in task.images[:KEPT_IMAGES]]
+    kept = [read_image(path, inspector.reading) for path in task.images[:KEPT_IMAGES]]
     for image in kept[:2]:
         inspector.inspect_image(image, "")
     times: list[float] = []
@@ -149,7 +160,7 @@ def _measure(task: _Task) -> EngineSpeed:
     paths = task.images * max(1, round(task.seconds * 1000 / statistics.median(times) / len(task.images)))
     # As `blemish inspect` does it: several images at once with one thread for each, or the tiles of one.
     threads = 1 if inspector.tiling is None else task.threads
-    inspector = Inspector(inspector.bundle, engine=task.engine, threads=threads)
+    inspector = Inspector(inspector.bundle, engine=task.engine, threads=threads, reading=task.reading)
     files = ArraySource([Item(Origin(str(path), path), path) for path in paths])
     start = time.perf_counter()
     for _ in run(files, inspector, num_threads=task.threads):

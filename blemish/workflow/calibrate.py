@@ -31,11 +31,13 @@ from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
+    AS_THEY_ARE,
     Calibration,
     Cancel,
     HeldOut,
     Image,
     Progress,
+    ReadSettings,
     Reduction,
     Rule,
     Sensitivity,
@@ -176,8 +178,8 @@ class CalibrateRequest:
 
     With `good` images the thresholds come from these, which must be new to the detector. Without, from the scores
     kept in the bundle; a zone cannot be changed then. `wishes` None keeps rates, confidence and costs as they are,
-    `product` None zone, rules and scale. `defective` images serve the choice by costs alone. `threads`, `progress` and
-    `cancel` are those of `FitRequest`.
+    `product` None zone, rules and scale. `defective` images serve the choice by costs alone. `reading` may name another
+    page and limit than the bundle's. `threads`, `progress` and `cancel` are those of `FitRequest`.
     """
 
     good: Sequence[Path] = ()
@@ -186,6 +188,7 @@ class CalibrateRequest:
     product: ProductFacts | None = None
     reason: str = ""
     by: str = ""
+    reading: ReadSettings = AS_THEY_ARE
     threads: int = field(default_factory=usable_cores)
     progress: Progress = silent
     cancel: Cancel = never
@@ -204,15 +207,16 @@ def calibrate_bundle(bundle: Bundle, request: CalibrateRequest) -> Bundle:
 def _calibrate(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     present, manifest = bundle.calibration, bundle.manifest
     product = request.product or ProductFacts(present.zone, present.rules, present.mm_per_px)
+    reading = bundle.manifest.reading(request.reading)
     in_force = wishes_in_force(present)
     wishes = request.wishes or in_force
     _check_defective(present, wishes, request)
 
     def at_input_size(paths: Sequence[Path]) -> ResizedImages:
-        return ResizedImages(tuple(paths), manifest.input_hw, threads=request.threads)
+        return ResizedImages(tuple(paths), manifest.input_hw, reading, threads=request.threads)
 
     def score(paths: Sequence[Path]) -> GoodScores:
-        images = ImageFiles(paths) if manifest.tiling else at_input_size(paths)
+        images = ImageFiles(paths, reading) if manifest.tiling else at_input_size(paths)
         return score_images(
             bundle.graph,
             images,

@@ -16,7 +16,7 @@ from blemish.datasets.sequence import ResizedImages, sizes_of
 from blemish.detectors.base import Defects
 from blemish.errors import DataError
 from blemish.images.resize import resize_mask
-from blemish.schema import DEFECTIVE, ImageItem, Mask
+from blemish.schema import AS_THEY_ARE, DEFECTIVE, ImageItem, Mask, ReadSettings
 
 JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
@@ -34,17 +34,17 @@ def labelled_defects(data: Any, seed: int, threads: int) -> tuple[ImageItem, ...
 
 
 def read_defects(
-    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int
+    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int, reading: ReadSettings = AS_THEY_ARE
 ) -> tuple[Defects, tuple[str, ...]]:
     """The defects at the input size with their masks, and what a person should be told of the masks.
 
     Where a mask is empty, nobody knows which part of the image is defective: it is learned from like one without.
     """
     masks = MaskReader(items)
-    sizes = sizes_of([item.path for item in items], threads=threads)
+    sizes = sizes_of([item.path for item in items], reading, threads=threads)
     found = [masks.read(item, hw) for item, hw in zip(items, sizes, strict=True)]
     empty = [item.mask_path for item, mask in zip(items, found, strict=True) if mask is not None and not mask.any()]
-    images = list(ResizedImages(tuple(item.path for item in items), input_hw, threads=threads))
+    images = list(ResizedImages(tuple(item.path for item in items), input_hw, reading, threads=threads))
     resized = [None if mask is None or not mask.any() else _shrink(mask, input_hw) for mask in found]
     notes = masks.notes
     if empty:

@@ -82,7 +82,7 @@ def _evaluate(
     masks = MaskReader(items)
     verdicts, errors = [], []
     for number, item in enumerate(items, start=1):
-        image = read_image(item.path)
+        image = read_image(item.path, inspector.reading)
         verdict = inspector.inspect_image(image, index.relative(item.path))
         errors.append(_reconstruction_mse(image, verdict))
         mask = masks.read(item, verdict.image_hw)
@@ -309,7 +309,7 @@ def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[in
 
 
 def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Picture:
-    image = read_image(item.path)
+    image = read_image(item.path, inspector.reading)
     verdict = inspector.inspect_image(image, index.relative(item.path))
     mask = MaskReader([item]).read(item, verdict.image_hw)
     image, verdict = shrink_picture(image, verdict, PICTURE_PIXELS)

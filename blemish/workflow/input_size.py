@@ -19,7 +19,7 @@ from blemish.errors import SettingsError
 from blemish.images.resize import choose_input_hw, resize_image
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
-from blemish.schema import GradedKind, Image
+from blemish.schema import AS_THEY_ARE, GradedKind, Image, ReadSettings
 from blemish.workflow.painting import make_canvas, plan_defects
 
 SMALLEST = 256
@@ -64,6 +64,7 @@ def choose_size(
     fit: FitFunction,
     request: FitRequest[object],
     max_ms: float = MAX_MS,
+    reading: ReadSettings = AS_THEY_ARE,
 ) -> ChosenSize:
     """The smallest input size that finds small painted defects as well as the larger ones.
 
@@ -80,7 +81,7 @@ def choose_size(
         return ChosenSize(SMALLEST, "too few good images to try others")
     order = np.random.default_rng(request.seed).permutation(len(sources))
     fitted, painted = np.sort(order[:NUM_FITTED]), np.sort(order[NUM_FITTED : NUM_FITTED + NUM_PAINTED_ON])
-    canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted])]
+    canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted], reading)]
     planned = plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL)
     images = [one.paint(canvases)[0] for one in planned]
     tried: dict[int, TriedSize] = {}
@@ -89,7 +90,7 @@ def choose_size(
     def is_tried(size: int) -> bool:
         """Tries a size; False where it takes too long."""
         hw = choose_input_hw(list(image_hws), size)
-        trial = _fit_trial([sources[place] for place in fitted], hw, fit, request)
+        trial = _fit_trial(ResizedImages([sources[place] for place in fitted], hw, reading), fit, request)
         milliseconds = round(_milliseconds(trial[0], images[0], hw), 1)
         request.report("choosing the input size", len(tried) + 1, len(sizes))
         if milliseconds > max_ms:
@@ -126,14 +127,12 @@ def _told(tried: Sequence[TriedSize]) -> str:
     return ", ".join(words)
 
 
-def _fit_trial(
-    sources: Sequence[Path | Image], hw: tuple[int, int], fit: FitFunction, request: FitRequest[object]
-) -> tuple[bytes, float]:
+def _fit_trial(images: ResizedImages, fit: FitFunction, request: FitRequest[object]) -> tuple[bytes, float]:
     """The graph of a trial and its threshold."""
-    folds = tuple(np.arange(start, len(sources), NUM_FOLDS) for start in range(NUM_FOLDS))
+    folds = tuple(np.arange(start, len(images), NUM_FOLDS) for start in range(NUM_FOLDS))
     made = fit(
         FitRequest(
-            images=ResizedImages(sources, hw),
+            images=images,
             settings=request.settings,
             backbone=request.backbone,
             seed=request.seed,

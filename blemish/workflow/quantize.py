@@ -16,7 +16,7 @@ from blemish.runtime.engines import available_engines
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.session import Session
 from blemish.runtime.threads import at_most, budget
-from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
+from blemish.schema import AS_THEY_ARE, Calibration, Image, Prediction, Progress, ReadSettings, Verdict, silent
 from blemish.synthesis.painted import make_defect
 from blemish.workflow.calibrate import signed
 from blemish.workflow.verify import (
@@ -65,7 +65,14 @@ class Quantized:
     gains: tuple[EngineGain, ...]
 
 
-def quantize(bundle: Bundle, paths: Sequence[Path], *, threads: int = 0, progress: Progress = silent) -> Quantized:
+def quantize(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    *,
+    threads: int = 0,
+    reading: ReadSettings = AS_THEY_ARE,
+    progress: Progress = silent,
+) -> Quantized:
     """The bundle with convolutions and the products with memory banks in int8, made and checked with good images.
 
     Features, distances and all that follows stay in f32. Thresholds are kept. Raises EngineError, which says what
@@ -73,16 +80,18 @@ def quantize(bundle: Bundle, paths: Sequence[Path], *, threads: int = 0, progres
     or scores change by more than `MAP_BOUND` and `SCORE_BOUND`. `threads` 0 uses all physical cores.
     """
     with at_most(budget(threads)):
-        return _quantize(bundle, paths, threads, progress)
+        return _quantize(bundle, paths, threads, reading, progress)
 
 
-def _quantize(bundle: Bundle, paths: Sequence[Path], threads: int, progress: Progress) -> Quantized:
+def _quantize(
+    bundle: Bundle, paths: Sequence[Path], threads: int, reading: ReadSettings, progress: Progress
+) -> Quantized:
     if len(paths) < LEAST_IMAGES:
         raise DataError(f"{len(paths)} images to quantize with: give at least {LEAST_IMAGES} good ones")
     roundable = find_roundable(bundle.graph)
     if not roundable.convolutions:
         raise EngineError("this bundle has no convolutions that could be computed in int8; f32 is kept")
-    good = check_images(bundle, paths).images
+    good = check_images(bundle, paths, reading).images
     step = -(-len(good) // RANGE_IMAGES)
     progress("watching values", 0, 1)
     seen = watch_values(bundle.graph, roundable, good[::step], threads=threads)

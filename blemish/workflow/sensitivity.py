@@ -22,12 +22,14 @@ from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
+    AS_THEY_ARE,
     Cancel,
     GradedKind,
     Image,
     PaintedTrial,
     Prediction,
     Progress,
+    ReadSettings,
     Sensitivity,
     Verdict,
     cancellable,
@@ -53,13 +55,15 @@ class SensitivityRequest:
     """How a sensitivity is measured: on which `good` images, best ones that the bundle was not fitted on.
 
     `num_painted` defects, a whole number of `BLOCK`s for an even spread; fewer where `most_seconds` are over before.
-    `threads`, `progress` and `cancel` are those of `FitRequest`.
+    `reading` may name another page and limit than the bundle's. `threads`, `progress` and `cancel` are those of
+    `FitRequest`.
     """
 
     good: Sequence[Path | Image]
     num_painted: int = NUM_PAINTED
     most_seconds: float = MOST_SECONDS
     seed: int = 0
+    reading: ReadSettings = AS_THEY_ARE
     threads: int = field(default_factory=usable_cores)
     progress: Progress = silent
     cancel: Cancel = never
@@ -177,7 +181,7 @@ def num_seen(bundle: Bundle, paths: Sequence[Path]) -> int:
 
 def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas], int]:
     """Canvases of evenly spread images that are not rejected as they are, and how many more are."""
-    images = ImageFiles(request.good)
+    images = ImageFiles(request.good, judge.bundle.manifest.reading(request.reading))
     first = images[0]
     count = min(MOST_IMAGES, len(images), max(1, _MOST_PIXELS // (first.shape[0] * first.shape[1])))
     chosen = np.linspace(0, len(images) - 1, count).round().astype(np.intp)
@@ -198,7 +202,7 @@ class _Judge:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+        self.bundle = bundle
         self._session = Session(bundle.graph, threads=1)
         self._known: dict[bytes, Prediction] = {}
         self._remembers = False
@@ -206,15 +210,15 @@ class _Judge:
         self.zone = bundle.calibration.zone
 
     def __call__(self, image: Image) -> Verdict:
-        manifest = self._bundle.manifest
+        manifest = self.bundle.manifest
         prediction, reduction = predict_image(self, image, manifest.reduction, manifest.tiling)
         image_hw = (image.shape[0], image.shape[1])
-        calibration = self._bundle.calibration
+        calibration = self.bundle.calibration
         return judge_prediction(prediction, calibration, reduction, image_hw=image_hw, name="", bundle_id="")
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        self._remembers = self._bundle.manifest.tiling is not None
+        self._remembers = self.bundle.manifest.tiling is not None
         yield
         self._remembers = False
 

@@ -15,7 +15,7 @@ from blemish.errors import DataError, SettingsError
 from blemish.images.resize import choose_input_hw
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.runtime.threads import at_most, budget
-from blemish.schema import ImageItem, Progress, silent
+from blemish.schema import AS_THEY_ARE, ImageItem, Progress, ReadSettings, silent
 from blemish.weights import find_backbone
 
 
@@ -41,6 +41,7 @@ def rank_good_images(
     size: int = 256,
     seed: int = 0,
     threads: int = 0,
+    reading: ReadSettings = AS_THEY_ARE,
     progress: Progress = silent,
 ) -> tuple[RankedImage, ...]:
     """The good images, the most unlike first, by the held-out scores that a training would have found."""
@@ -51,8 +52,8 @@ def rank_good_images(
         raise DataError(f"{len(items)} good images: to tell which are unlike the others, give at least 2, better 20")
     paths = tuple(item.path for item in items)
     at_once = budget(threads)
-    sizes = read_image_sizes(paths, threads=at_once)
-    images = ResizedImages(paths, choose_input_hw(sizes, size), threads=at_once)
+    sizes = read_image_sizes(paths, reading, threads=at_once)
+    images = ResizedImages(paths, choose_input_hw(sizes, size), reading, threads=at_once)
     request = FitRequest(
         images=images,
         settings=module.INFO.settings(),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
-from blemish.bundle.manifest import BackboneFacts, DataFacts, Manifest
+from blemish.bundle.manifest import FORMAT_VERSION, BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
 from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
@@ -34,12 +34,14 @@ from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
+    AS_THEY_ARE,
     DEFECTIVE,
     Backbone,
     Cancel,
     Fit,
     Image,
     Progress,
+    ReadSettings,
     Tiling,
     TrainingRun,
     cancellable,
@@ -85,6 +87,7 @@ class GoodImages:
     names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: ReadSettings = AS_THEY_ARE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,8 +104,9 @@ class TrainRequest:
     with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
     look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
     `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
-    these out. With `with_sensitivity` defects are painted on the good images, to tell which would be missed. `run`,
-    `threads`, `progress` and `cancel` are those of `FitRequest`.
+    these out. With `with_sensitivity` defects are painted on the good images, to tell which would be missed. `reading`
+    says what the files do not say of themselves; the bundle keeps it. `run`, `threads`, `progress` and `cancel` are
+    those of `FitRequest`.
 
     >>> TrainRequest(data="bottle/", detector="template", settings={"cell": 8}).detector_settings().cell
     8
@@ -125,6 +129,7 @@ class TrainRequest:
     with_defects: bool = False
     with_sensitivity: bool = False
     skip_unreadable: bool = False
+    reading: ReadSettings = AS_THEY_ARE
     run: TrainingRun = field(default_factory=TrainingRun)
     threads: int = field(default_factory=usable_cores)
     progress: Progress = silent
@@ -195,7 +200,13 @@ def _train(request: TrainRequest) -> Bundle:
     module = load_detector(request.detector)
     settings = request.detector_settings()
     network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
-    good = good_images(request.data, skip_unreadable=request.skip_unreadable, threads=request.threads, progress=report)
+    good = good_images(
+        request.data,
+        skip_unreadable=request.skip_unreadable,
+        reading=request.reading,
+        threads=request.threads,
+        progress=report,
+    )
     _check_count(good, module)
     check_trusted(request.trusted, good.names)
     start = time.perf_counter()
@@ -219,16 +230,16 @@ def _train(request: TrainRequest) -> Bundle:
     try:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
-            input_hw, reason = _input_hw(good.sources, request, ask)
-            images = ResizedImages(good.sources, input_hw, threads=request.threads)
+            input_hw, reason = _input_hw(good, request, ask)
+            images = ResizedImages(good.sources, input_hw, request.reading, threads=request.threads)
             parts = _parts(request, good, images, report)
-            known, defect_notes = read_defects(defects, images.hw, request.threads)
+            known, defect_notes = read_defects(defects, images.hw, request.threads, request.reading)
             made = _fit(request, ask(images, known), images, parts.groups)
         else:
             parts = _parts(request, good, ImageFiles(good.sources), report)
             made = _fit_tiles(request, ask, good, parts.groups, report)
     except ImageError as error:
-        raise _explain_unreadable(good.sources, request.threads, report) from error
+        raise _explain_unreadable(good, request.threads, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
     thresholds = calibrate_held_out(
@@ -246,7 +257,7 @@ def _train(request: TrainRequest) -> Bundle:
     odd = odd_images(made.found.scores, request.wishes, shares=parts.groups.shares()[made.held])
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
-        format_version=1 if made.tiling is None else 2,
+        format_version=FORMAT_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         detector=request.detector,
         settings=settings_json(module.INFO, settings),
@@ -290,14 +301,22 @@ def _train(request: TrainRequest) -> Bundle:
         },
         versions=_versions(),
         tiling=made.tiling,
+        bits=request.reading.bits,
+        page=request.reading.page,
     )
+    manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
     bundle = Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
     return _with_sensitivity(bundle, request, good, times) if request.with_sensitivity else bundle
 
 
 def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, progress: Progress) -> Bundle:
     wanted = SensitivityRequest(
-        good=good.sources, seed=request.seed, threads=request.threads, progress=progress, cancel=request.cancel
+        good=good.sources,
+        seed=request.seed,
+        reading=request.reading,
+        threads=request.threads,
+        progress=progress,
+        cancel=request.cancel,
     )
     try:
         return replace(bundle, sensitivity=measure_sensitivity(bundle, wanted).sensitivity)
@@ -306,14 +325,20 @@ def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, p
 
 
 def good_images(
-    data: DataSource, *, skip_unreadable: bool = False, threads: int = 1, progress: Progress = silent
+    data: DataSource,
+    *,
+    skip_unreadable: bool = False,
+    reading: ReadSettings = AS_THEY_ARE,
+    threads: int = 1,
+    progress: Progress = silent,
 ) -> GoodImages:
     """The good images of a folder, an index or arrays. Raises DataError where one cannot be used."""
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
     if not isinstance(data, DatasetIndex):
-        arrays = tuple(as_image(array) for array in data)
-        return GoodImages("arrays", "", arrays, tuple(f"array {number}" for number in range(len(arrays))))
+        arrays = tuple(as_image(array, reading) for array in data)
+        names = tuple(f"array {number}" for number in range(len(arrays)))
+        return GoodImages("arrays", "", arrays, names, reading=reading)
     defective = [item for item in data.items if item.split == "train" and item.label == DEFECTIVE]
     if defective:
         raise DataError(
@@ -322,7 +347,7 @@ def good_images(
             + "".join(f"; {note}" for note in question_notes(data.questions, data.root))
         )
     paths = [item.path for item in data.train_good]
-    bad = {path for path, _ in find_unreadable(paths, progress, threads=threads)} if skip_unreadable else set()
+    bad = {path for path, _ in find_unreadable(paths, progress, reading, threads=threads)} if skip_unreadable else set()
     kept = tuple(path for path in paths if path not in bad)
     return GoodImages(
         data.name,
@@ -331,13 +356,14 @@ def good_images(
         tuple(data.relative(path) for path in kept),
         tuple(data.relative(path) for path in sorted(bad)),
         data.notes,
+        reading,
     )
 
 
-def _explain_unreadable(sources: Sequence[Path | Image], threads: int, progress: Progress) -> ImageError:
+def _explain_unreadable(good: GoodImages, threads: int, progress: Progress) -> ImageError:
     """What to say after one image could not be read: all that cannot, counted."""
-    paths = [source for source in sources if isinstance(source, Path)]
-    unreadable = find_unreadable(paths, progress, threads=threads)
+    paths = [source for source in good.sources if isinstance(source, Path)]
+    unreadable = find_unreadable(paths, progress, good.reading, threads=threads)
     return ImageError(
         f"{len(unreadable)} of {len(paths)} training images cannot be read, the first: {unreadable[0][1]}; "
         "mend or remove them, or go on without them with --skip-unreadable"
@@ -354,12 +380,12 @@ def _check_count(good: GoodImages, module: Detector) -> None:
 
 
 def _input_hw(
-    sources: Sequence[Path | Image], request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]]
+    good: GoodImages, request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]]
 ) -> tuple[tuple[int, int], str]:
     """The input size, and why it was chosen where it was."""
     if isinstance(request.size, tuple):
         return request.size, ""
-    sizes, preset = sizes_of(sources, threads=request.threads), request.chosen_preset()
+    sizes, preset = sizes_of(good.sources, good.reading, threads=request.threads), request.chosen_preset()
     if request.size is not None:
         return choose_input_hw(sizes, request.size), ""
     if preset is not None:
@@ -367,7 +393,9 @@ def _input_hw(
     if request.info.most_folds <= NUM_FOLDS:
         return choose_input_hw(sizes, SMALLEST), ""
     blank = np.zeros((SMALLEST, SMALLEST, 3), np.uint8)
-    chosen = choose_size(sources, sizes, load_detector(request.detector).fit, ask([blank]), request.max_ms)
+    chosen = choose_size(
+        good.sources, sizes, load_detector(request.detector).fit, ask([blank]), request.max_ms, good.reading
+    )
     return choose_input_hw(sizes, chosen.size), chosen.reason
 
 
@@ -454,9 +482,9 @@ def _fit_tiles(
 ) -> _Made:
     assert request.tile is not None
     assert not isinstance(request.size, tuple)
-    image_hws = sizes_of(good.sources, threads=request.threads)
+    image_hws = sizes_of(good.sources, good.reading, threads=request.threads)
     tiling, side = make_tiling(request.tile, request.size, image_hws)
-    images = ImageFiles(good.sources)
+    images = ImageFiles(good.sources, good.reading)
     cut = cut_fit_tiles(images, image_hws, tiling, side, report)
     method = _method(request)
     fit, found, held = fit_on_tiles(
@@ -470,7 +498,7 @@ def _fit_tiles(
         zone=request.product.zone,
     )
     facts = {"num_tiles": len(cut.tiles), "num_possible_tiles": cut.num_possible}
-    pictures = ResizedImages(good.sources, (side, side), threads=request.threads)
+    pictures = ResizedImages(good.sources, (side, side), good.reading, threads=request.threads)
     return _Made(fit, found, held, method, pictures, cut.tiles, tiling, facts)
 
 

@@ -19,7 +19,7 @@ from blemish.inspection.inspector import judge_prediction
 from blemish.inspection.predict import TileGrid
 from blemish.runtime.engines import DEFAULT_ENGINE, engine_names
 from blemish.runtime.session import Session
-from blemish.schema import Calibration, Image, Prediction, Progress, Verdict, silent
+from blemish.schema import AS_THEY_ARE, Calibration, Image, Prediction, Progress, ReadSettings, Verdict, silent
 from blemish.synthesis.painted import make_defect
 
 MAX_IMAGES = 200
@@ -67,7 +67,7 @@ class EngineCheck:
         return not self.error and self.num_flips == 0 and self.relative_difference <= TOLERANCE
 
 
-def check_images(bundle: Bundle, paths: Sequence[Path] = ()) -> CheckImages:
+def check_images(bundle: Bundle, paths: Sequence[Path] = (), reading: ReadSettings = AS_THEY_ARE) -> CheckImages:
     """The images of the files given, or else those that the bundle keeps, or else random ones.
 
     To good images kept in the bundle copies with painted defects are added, so that there is something to reject.
@@ -75,7 +75,8 @@ def check_images(bundle: Bundle, paths: Sequence[Path] = ()) -> CheckImages:
     input_hw = bundle.manifest.input_hw
     if paths:
         step = -(-len(paths) // MAX_IMAGES)
-        images = tuple(_at_input_size(bundle, path) for path in paths[::step])
+        reading = bundle.manifest.reading(reading)
+        images = tuple(_at_input_size(bundle, read_image(path, reading)) for path in paths[::step])
         kind = "images" if bundle.manifest.tiling is None else "images (of each the tile in the middle)"
         return CheckImages(images, f"{len(images)} of {len(paths)} {kind} given")
     if bundle.samples:
@@ -198,9 +199,9 @@ def judge_at_input_size(prediction: Prediction, bundle: Bundle) -> Verdict:
     )
 
 
-def _at_input_size(bundle: Bundle, path: Path) -> Image:
+def _at_input_size(bundle: Bundle, image: Image) -> Image:
     """What the graph is given of an image; where images are cut into tiles, the one in the middle."""
-    image, tiling, input_hw = read_image(path), bundle.manifest.tiling, bundle.manifest.input_hw
+    tiling, input_hw = bundle.manifest.tiling, bundle.manifest.input_hw
     if tiling is None:
         return resize_image(image, input_hw)
     grid = TileGrid.of((image.shape[0], image.shape[1]), tiling, input_hw)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blemish.bundle import read
+from blemish.bundle.manifest import FORMAT_VERSION
 from blemish.bundle.read import read_bundle
 from blemish.errors import BundleError
 from blemish.testing.members import Members, pack, pack_as_is, with_json
@@ -88,8 +89,10 @@ def test_a_hash_of_a_member_that_is_not_there_is_refused(
 
 
 def test_a_newer_version_asks_for_a_newer_program(members: Members, tmp_path: Path, assert_refused: Refused) -> None:
-    newer = with_json(members, "manifest.json", format_version=4, something_new=True)
-    assert_refused(pack(tmp_path / "newer.blemish", newer), "format version 4", "install a newer blemish")
+    newer = with_json(members, "manifest.json", format_version=FORMAT_VERSION + 1, something_new=True)
+    assert_refused(
+        pack(tmp_path / "newer.blemish", newer), f"format version {FORMAT_VERSION + 1}", "install a newer blemish"
+    )
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, [], True])

@@ -13,6 +13,7 @@ from blemish.datasets.sequence import ResizedImages, find_unreadable, read_image
 from blemish.errors import ImageError
 from blemish.images.decode import read_image
 from blemish.images.resize import resize_image
+from blemish.schema import ReadSettings
 
 HW = (32, 48)
 
@@ -33,9 +34,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files decoded so far."""
     seen: list[Path] = []
 
-    def read_and_note(path: Path) -> np.ndarray:
+    def read_and_note(path: Path, *reading: ReadSettings) -> np.ndarray:
         seen.append(path)
-        return read_image(path)
+        return read_image(path, *reading)
 
     monkeypatch.setattr(sequence, "read_image", read_and_note)
     return seen

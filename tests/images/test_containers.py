@@ -28,6 +28,7 @@ def test_the_page_names_every_kind_of_file_that_is_tested_and_no_other() -> None
     assert set(rows_of_docs()) == set(MADE)
 
 
+@pytest.mark.filterwarnings("ignore::blemish.errors.PageWarning")
 @pytest.mark.parametrize(("container", "text"), MADE, ids=lambda part: part[:60])
 def test_files_are_read_as_their_header_says_or_refused_by_name(container: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "part.bin"

@@ -20,6 +20,7 @@ from blemish.schema import ReadSettings
 from tests.images.bmp_webp_rows import FIELDS, colors_of, with_fields
 from tests.images.writers import bmp, exif, picture, png, saved_by_pillow, tiff, tiff_file, tiff_page, values, webp_with
 
+pytestmark = pytest.mark.filterwarnings("ignore::blemish.errors.PageWarning")
 SIDE = 24
 SMALL = picture(SIDE, SIDE)
 READING = ReadSettings(max_pixels=200_000)

@@ -40,7 +40,7 @@ from blemish.line.sinks import output_sinks
 from blemish.line.sources import ArraySource, FileSource
 from blemish.line.stream import run
 from blemish.model import Model, train
-from blemish.schema import Image, Verdict
+from blemish.schema import Image, ReadSettings, Verdict
 from blemish.testing.tiny import TinyProduct, make_tiny_product, write_png
 from blemish.watching.watch import Watch
 
@@ -375,10 +375,10 @@ class TestTime:
         failures = iter([True])
         read_really = stream.read_image
 
-        def read(path: Path) -> Image:
+        def read(path: Path, reading: ReadSettings) -> Image:
             if path.name == "06.png" or (path.name == "01.png" and next(failures, False)):
                 raise MemoryError
-            return read_really(path)
+            return read_really(path, reading)
 
         monkeypatch.setattr(stream, "read_image", read)
         events = list(run(FileSource([parts]), model.inspector))
