@@ -322,7 +322,7 @@ def train(
     preset: str | None = None,
     size: Size | None = None,
     tile: int | None = None,
-    max_ms: float = 50.0,
+    max_ms: float | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     calibration: Literal["cross", "split", "blocks"] | None = None,
@@ -345,7 +345,7 @@ def train(
 
     A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
     `size` is the shorter side of the input in pixels, or (height, width); left out, it is chosen so that small painted
-    defects are found and one image takes at most `max_ms`. With `tile` large images are cut into
+    defects are found and one image takes at most `max_ms` (50). With `tile` large images are cut into
     overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
     wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where that is
     given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out

@@ -51,8 +51,9 @@ def train(
         typer.Option(help="Cut large images into overlapping squares of so many pixels; see docs/large-images.md."),
     ] = None,
     max_ms: Annotated[
-        float, typer.Option(help="Without --size: most milliseconds that one image may take on this machine.")
-    ] = 50.0,
+        float | None,
+        typer.Option(help="Without --size: most milliseconds that one image may take on this machine (50)."),
+    ] = None,
     settings: SettingTexts = None,
     seed: Seed = 0,
     calibration: Annotated[

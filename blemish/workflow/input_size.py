@@ -63,7 +63,7 @@ def choose_size(
     image_hws: Sequence[tuple[int, int]],
     fit: FitFunction,
     request: FitRequest[object],
-    max_ms: float = MAX_MS,
+    max_ms: float | None = None,
     reading: ReadSettings = AS_THEY_ARE,
 ) -> ChosenSize:
     """The smallest input size that finds small painted defects as well as the larger ones.
@@ -71,7 +71,8 @@ def choose_size(
     A trial of a size is a fit of few good images, a threshold from these held out, and small defects painted on other
     good images. A larger size is taken where it finds clearly more of the same defects (sign test), and where an image
     takes at most `max_ms`. Images are never enlarged beyond `SMALLEST`. `request` is the fit to come; its images
-    are not used. Raises SettingsError where even the smallest size takes longer than `max_ms`.
+    are not used. Raises SettingsError where even the smallest size takes longer than a `max_ms` that was given; None is
+    `MAX_MS`.
     """
     side = float(np.median([min(hw) for hw in image_hws]))
     sizes = [size for size in CANDIDATES if size == SMALLEST or size <= side]
@@ -84,6 +85,7 @@ def choose_size(
     canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted], reading)]
     planned = plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL)
     images = [one.paint(canvases)[0] for one in planned]
+    limit = MAX_MS if max_ms is None else max_ms
     tried: dict[int, TriedSize] = {}
     hits: dict[int, NDArray[np.bool_]] = {}
 
@@ -93,7 +95,7 @@ def choose_size(
         trial = _fit_trial(ResizedImages([sources[place] for place in fitted], hw, reading), fit, request)
         milliseconds = round(_milliseconds(trial[0], images[0], hw), 1)
         request.report("choosing the input size", len(tried) + 1, len(sizes))
-        if milliseconds > max_ms:
+        if milliseconds > limit:
             tried[size] = TriedSize(hw, milliseconds, None)
             return False
         hits[size] = _hits(trial, images, hw, request.threads)
@@ -102,6 +104,8 @@ def choose_size(
 
     if not is_tried(SMALLEST):
         one = tried[SMALLEST]
+        if max_ms is None:
+            return ChosenSize(SMALLEST, f"{_told([one])}, so no larger one was tried", (one,))
         raise SettingsError(
             f"--max-ms {max_ms:g}: the smallest input, {one.input_hw[0]} x {one.input_hw[1]}, takes "
             f"{one.milliseconds:.0f} ms here; allow more, or give --size"
@@ -114,16 +118,14 @@ def choose_size(
             if best == SMALLEST or not _is_better(hits[best], hits[size]):
                 best = size
     told = [tried[size] for size in sizes if size in tried]
-    return ChosenSize(best, f"of small painted defects it finds {_told(told)}", tuple(told))
+    return ChosenSize(best, f"small painted defects found: {_told(told)}", tuple(told))
 
 
 def _told(tried: Sequence[TriedSize]) -> str:
     words = []
     for one in tried:
         size = f"{one.input_hw[0]} x {one.input_hw[1]}"
-        words.append(
-            f"{size} would take {one.milliseconds:.0f} ms" if one.found is None else f"{one.found:.0%} at {size}"
-        )
+        words.append(f"{size} takes {one.milliseconds:.0f} ms" if one.found is None else f"{one.found:.0%} at {size}")
     return ", ".join(words)
 
 

@@ -61,7 +61,7 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
-from blemish.workflow.input_size import MAX_MS, SMALLEST, choose_size
+from blemish.workflow.input_size import SMALLEST, choose_size
 from blemish.workflow.parts import MOST_IMAGES, Parts, check_trusted, find_parts
 from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
@@ -96,8 +96,8 @@ class TrainRequest:
 
     `size` is the shorter side of the graph's input in pixels, the longer one follows the median shape of the images;
     or (height, width). None chooses it by small painted defects where the detector fits quickly (see `choose_size`), so
-    that one image takes at most `max_ms`; elsewhere it is 256. With `tile` images are cut into overlapping squares of
-    so many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
+    that one image takes at most `max_ms` (50); elsewhere it is 256. With `tile` images are cut into overlapping squares
+    of so many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
     alike. A `preset` of the detector stands for its settings and, without tiles, for its size, but never enlarges
     images beyond 256 pixels; `size` and
     `settings` go before it. `calibration` None is what suits the detector and the number of images; "blocks" is "cross"
@@ -118,7 +118,7 @@ class TrainRequest:
     preset: str | None = None
     size: Size | None = None
     tile: int | None = None
-    max_ms: float = MAX_MS
+    max_ms: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     calibration: Literal["cross", "split", "blocks"] | None = None
@@ -140,7 +140,7 @@ class TrainRequest:
         self.detector_settings()
         if self.seed < 0:
             raise SettingsError(f"seed is {self.seed}: give 0 or more")
-        if not self.max_ms > 0:
+        if self.max_ms is not None and not self.max_ms > 0:
             raise SettingsError(f"--max-ms {self.max_ms:g}: give milliseconds over 0, for example 50")
         if self.threads < 1:
             raise SettingsError(f"threads is {self.threads}: give 1 or more")
