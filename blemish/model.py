@@ -269,12 +269,12 @@ class Model:
         """
         from blemish.datasets.listing import list_images
         from blemish.decisions.in_force import change_wishes, wishes_in_force
-        from blemish.runtime.threads import usable_cores
+        from blemish.runtime.threads import budget
         from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
 
         def listed(places: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
             named = [places] if isinstance(places, (str, Path)) else places
-            return tuple(list_images([Path(place) for place in named]).images)
+            return list_images([Path(place) for place in named]).checked().images
 
         request = CalibrateRequest(
             good=listed(good),
@@ -293,11 +293,14 @@ class Model:
             product=product,
             reason=reason,
             by=by,
-            threads=self.threads or usable_cores(),
+            reading=self.reading,
+            threads=budget(self.threads),
             progress=progress,
             cancel=cancel,
         )
-        made = Model(calibrate_bundle(self.bundle, request), engine=self.engine, threads=self.threads)
+        made = Model(
+            calibrate_bundle(self.bundle, request), engine=self.engine, threads=self.threads, reading=self.reading
+        )
         made._file = self._file
         return made
 

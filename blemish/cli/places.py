@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blemish.cli.console import say
-from blemish.errors import DataError
 
 if TYPE_CHECKING:
     from blemish.datasets.left_out import LeftOut
@@ -16,12 +15,9 @@ if TYPE_CHECKING:
 
 def list_places(places: Sequence[Path]) -> Listing:
     """The images of the places; says what was left out. Raises DataError where something could not be looked at."""
-    from blemish.datasets.left_out import left_out_notes
     from blemish.datasets.listing import list_images
 
-    found = list_images(places)
-    if found.faults:
-        raise DataError("; ".join(left_out_notes(found.faults)))
+    found = list_images(places).checked()
     say_left_out(found.left_out)
     return found
 

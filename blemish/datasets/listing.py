@@ -71,6 +71,12 @@ class Listing:
         """What could not be looked at and may hide parts."""
         return tuple(item for item in self.left_out if item.reason in FAULTS)
 
+    def checked(self) -> Listing:
+        """The listing itself. Raises `DataError` where something could not be looked at."""
+        if self.faults:
+            raise DataError("; ".join(left_out_notes(self.faults)))
+        return self
+
     def __add__(self, other: Listing) -> Listing:
         return Listing((*self.images, *other.images), (*self.left_out, *other.left_out))
 

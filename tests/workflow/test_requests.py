@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import blemish
 from blemish.bundle.bundle import Bundle
 from blemish.decisions.in_force import change_wishes
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.errors import Cancelled, SettingsError
+from blemish.errors import Cancelled, DataError, SettingsError
 from blemish.schema import TrainingRun
 from blemish.testing.tiny import TINY_HW, TinyProduct, write_png
 from blemish.workflow import calibrate as calibrate_recipe
@@ -95,10 +96,10 @@ def test_a_training_keeps_to_its_threads(product: TinyProduct, monkeypatch: pyte
 
 
 def test_a_calibration_in_python_says_what_a_request_can_say(model: blemish.Model) -> None:
-    """`wishes` is said by what it is made of, `threads` by the model."""
+    """`wishes` is said by what it is made of, `reading` and `threads` by the model."""
     asked = set(inspect.signature(model.calibrate).parameters)
     wishes = set(inspect.signature(change_wishes).parameters) - {"in_force"}
-    assert asked - wishes == {field.name for field in fields(CalibrateRequest)} - {"wishes", "threads"}
+    assert asked - wishes == {field.name for field in fields(CalibrateRequest)} - {"wishes", "reading", "threads"}
     assert wishes <= asked
 
 
@@ -114,6 +115,24 @@ def test_a_model_is_calibrated_into_a_new_one(model: blemish.Model, product: Tin
     assert len(moved.calibration.good_scores) == len(product.held_out)
     assert moved.calibration.promise.wanted_rate == 0.5
     assert [entry.reason for entry in moved.bundle.history][-1] == loose.calibration.reason
+    assert (moved.engine, moved.threads, moved.reading) == (model.engine, model.threads, model.reading)
+
+
+def test_a_folder_that_may_not_be_entered_is_no_smaller_set_of_good_images(
+    model: blemish.Model, product: TinyProduct, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_png(tmp_path / "seen" / "0.png", product.held_out[0])
+    write_png(tmp_path / "locked" / "1.png", product.held_out[1])
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(os.fsdecode(path)).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="locked"):
+        model.calibrate(tmp_path)
 
 
 def test_a_calibration_is_stopped_too(bundle: Bundle, product: TinyProduct, tmp_path: Path) -> None:
