@@ -154,7 +154,7 @@ def test_quantize_in_place_takes_its_turn(
     from blemish.files import locked
     from blemish.workflow import quantize as recipe
 
-    def quantize(present: Bundle, paths: object, *, progress: object) -> SimpleNamespace:
+    def quantize(present: Bundle, paths: object, **options: object) -> SimpleNamespace:
         with pytest.raises(OutputError, match="another program"), locked(path, patience_seconds=0):
             pass
         return SimpleNamespace(bundle=lower(present, "int8"), num_convolutions=0, num_bank_blocks=0, gains=())
