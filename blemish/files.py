@@ -74,14 +74,15 @@ def write_file(path: Path, content: bytes, *, survives_power_cut: bool = True) -
 def write_new_file(path: Path, content: bytes) -> bool:
     """Whether `path` now is a new file of this content; a file that was there stays. Raises OutputError."""
     make_folder(path.parent)
-    place = beside(path, f"{os.getpid()}.{threading.get_ident()}.part")
     try:
-        place.write_bytes(content)
-        return take_name(place, path)
+        with _place_beside(path) as place:
+            try:
+                place.write_bytes(content)
+                return take_name(place, path)
+            finally:
+                place.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        place.unlink(missing_ok=True)
 
 
 def take_name(place: Path, path: Path) -> bool:
@@ -183,7 +184,7 @@ def locked(
             begun = time.monotonic()
             waiting()
         elif time.monotonic() - begun > patience_seconds:
-            raise OutputError(f"{path}: another program is changing it for a long time; look whether it hangs")
+            raise OutputError(f"{path}: another program is using it; wait until it is done, or look whether it hangs")
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_POLL_SECONDS)
     try:
@@ -216,10 +217,11 @@ def _place_beside(path: Path) -> Iterator[Path]:
             number = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             held = _lock(number) if number >= 0 else "busy"
-            if held == "held" and _is_file(number, place):
+            is_own = held == "held" and _is_file(number, place)
+            if is_own and os.fstat(number).st_nlink == 1:
                 yield place
                 return
-            if held == "no locks":
+            if is_own or held == "no locks":  # killed when its file had its name already: that must not be written to
                 place.unlink(missing_ok=True)
         finally:
             if number >= 0:

@@ -15,7 +15,7 @@ import pytest
 
 from blemish import files
 from blemish.errors import OutputError
-from blemish.files import locked, make_folder, replace_file, write_file
+from blemish.files import locked, make_folder, replace_file, write_file, write_new_file
 
 
 def names(folder: Path) -> list[str]:
@@ -132,6 +132,20 @@ def test_many_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
+def test_a_writer_killed_when_its_file_had_its_name_already_costs_that_file_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from blemish import files\n"
+        "files.take_name = lambda place, path: os.link(place, path) or os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"files.write_new_file(Path({str(tmp_path / 'file')!r}), b'first')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert names(tmp_path) == [".file.part", "file"]
+    for _ in range(2):
+        assert not write_new_file(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_link_in_place_of_the_file_beside_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"other")
     (tmp_path / ".file.part").symlink_to(tmp_path / "other")
@@ -191,7 +205,7 @@ def test_patience_ends(tmp_path: Path) -> None:
     outer = locked(tmp_path / "file")
     with (
         outer,
-        pytest.raises(OutputError, match="file: another program is changing it"),
+        pytest.raises(OutputError, match="file: another program is using it"),
         locked(tmp_path / "file", patience_seconds=0.1),
     ):
         pass

@@ -9,23 +9,33 @@ from pathlib import Path
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import Manifest
 from blemish.bundle.read import read_bundle
-from blemish.bundle.write import replace_bundle
+from blemish.bundle.write import replace_bundle, write_bundle
 from blemish.errors import BundleError
 from blemish.files import locked
 
 
-def change_bundle(path: Path, change: Callable[[Bundle], Bundle], waiting: Callable[[], None] = lambda: None) -> Bundle:
-    """The bundle now in the file: what `change` made of the one that was there.
+def change_bundle(
+    path: Path,
+    change: Callable[[Bundle], Bundle],
+    waiting: Callable[[], None] = lambda: None,
+    *,
+    to: Path | None = None,
+) -> Bundle:
+    """The bundle now in the file `to`, by default the one read: what `change` made of it.
 
-    Until it is written others that change the file wait for their turn, and `waiting` is called where this one has to.
-    Reading goes on meanwhile. Raises BundleError and OutputError, and what `change` raises.
+    Until a file is written in its own place others that change it wait for their turn, and `waiting` is called where
+    this one has to. Reading goes on meanwhile. Raises BundleError and OutputError, and what `change` raises.
     """
-    read_bundle(path)  # before a lock is made beside what is no bundle
+    bundle = read_bundle(path)  # also before a lock is made beside what is no bundle
     place = Path(os.path.realpath(path))
+    if to is not None and Path(os.path.realpath(to)) != place:
+        changed = change(bundle)
+        write_bundle(changed, to)
+        return changed
     with locked(place, waiting):
-        bundle = change(read_bundle(path))
-        replace_bundle(bundle, place)
-    return bundle
+        changed = change(read_bundle(path))
+        replace_bundle(changed, place)
+    return changed
 
 
 def save_changed(bundle: Bundle, path: Path, read: Manifest) -> Manifest:

@@ -140,6 +140,11 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def waiting_for(place: object) -> Callable[[], None]:
+    """Says that another program is at a file or folder, and that this one waits for it."""
+    return lambda: say(f"{place}: another program is changing it; waiting for it")
+
+
 def show(line: str) -> None:
     """One line on standard output."""
     sys.stdout.write(one_line(line) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, progress_bars, say, waiting_for
 from blemish.cli.facts import show_history
 from blemish.cli.options import BundleFile, Json, MaxPixels, MmPerPx, Page, Rules, Threads, ZoneFile, read_settings
 from blemish.cli.places import list_places
@@ -78,7 +77,6 @@ def calibrate(
     """
     from blemish.bundle.change import change_bundle
     from blemish.bundle.read import read_bundle
-    from blemish.bundle.write import write_bundle
     from blemish.datasets.left_out import left_out_json
     from blemish.decisions.in_force import change_wishes, wishes_in_force
     from blemish.runtime.threads import budget
@@ -120,12 +118,7 @@ def calibrate(
             return calibrate_bundle(present, request)
 
     path = output or bundle
-    if not dry_run and os.path.realpath(path) == os.path.realpath(bundle):
-        new = change_bundle(bundle, change, lambda: say(f"{path}: another program is changing it; waiting for it"))
-    else:
-        new = change(read_bundle(bundle))
-        if not dry_run:
-            write_bundle(new, path)
+    new = change(read_bundle(bundle)) if dry_run else change_bundle(bundle, change, waiting_for(bundle), to=path)
     left_out = left_out_json((*good_found.left_out, *defective_found.left_out))
     _tell(path, before[0], new, left_out, dry_run=dry_run, is_rate_given=false_reject is not None, json=json)
 

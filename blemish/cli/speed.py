@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import print_json, progress_bars, say, show, waiting_for
 from blemish.cli.options import BundleFile, Json, MaxPixels, Page, Threads, read_settings
 from blemish.cli.places import list_places
+
+if TYPE_CHECKING:
+    from blemish.bundle.bundle import Bundle
 
 Engines = Annotated[
     list[str] | None, typer.Option("--engine", help="An engine to look at; may be given many times. By default all.")
@@ -147,17 +150,23 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Bring a bundle's backbone and memory banks to int8; it is written only where it still says the same."""
-    from blemish import model
+    from blemish.bundle.change import change_bundle
     from blemish.datasets.left_out import left_out_json
+    from blemish.workflow.quantize import Quantized
     from blemish.workflow.quantize import quantize as quantize_bundle
 
-    with progress_bars() as progress:
-        found = list_places(good)
-        reading = read_settings(page=page, max_pixels=max_pixels)
-        done = quantize_bundle(
-            model.load(bundle).bundle, found.images, threads=threads, reading=reading, progress=progress
-        )
-    model.Model(done.bundle).save(output)
+    found = list_places(good)
+    reading = read_settings(page=page, max_pixels=max_pixels)
+    outcomes: list[Quantized] = []
+
+    def change(present: Bundle) -> Bundle:
+        with progress_bars() as progress:
+            done = quantize_bundle(present, found.images, threads=threads, reading=reading, progress=progress)
+        outcomes.append(done)
+        return done.bundle
+
+    change_bundle(bundle, change, waiting_for(bundle), to=output)
+    [done] = outcomes
     if json:
         print_json(
             {

@@ -22,8 +22,12 @@ from pydantic import TypeAdapter
 
 from blemish.detectors.base import FitRequest
 from blemish.errors import DataError
+from blemish.files import locked
 from blemish.learned.contract import Learner, Samples, TrainingSettings
 from blemish.schema import Image, TrainingRun
+
+PATIENCE_SECONDS = 10.0
+"""For another training in the same folder: one that was killed may take a moment to be gone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def train(
     """The learner of its best epoch on the samples, trained as the request says; `build` is called under its seed.
 
     Raises DataError for images that cannot be trained on, TrainingError where the loss stops being a number or a
-    checkpoint cannot be written, SettingsError where the checkpoint to resume from is of another training.
+    checkpoint cannot be written, SettingsError where the checkpoint to resume from is of another training, OutputError
+    where another training is under way in the same folder.
     """
     # Imported here: the training library takes seconds to load, and reading settings needs none of it.
     from blemish.learned.loop import run_loop
@@ -151,9 +156,14 @@ def _identity(
 
 @contextmanager
 def _folder_of(run: TrainingRun, name: str) -> Iterator[Path]:
-    """Where this training keeps its checkpoints: a folder of its own in the run's, or one that vanishes."""
+    """Where this training keeps its checkpoints: a folder of its own in the run's, or one that vanishes.
+
+    Two trainings in one folder would take each other's checkpoints for their own: the second one is refused.
+    """
     if run.folder is not None:
-        yield run.folder / name.replace(" ", "-")
+        folder = run.folder / name.replace(" ", "-")
+        with locked(folder, patience_seconds=PATIENCE_SECONDS):
+            yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="blemish-") as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="blemish-") as vanishing:
+        yield Path(vanishing)

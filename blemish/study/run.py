@@ -15,6 +15,7 @@ from blemish.datasets.describe import CategorySummary, summarize_category
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.mask_fit import read_fitting_mask
 from blemish.errors import DataError, SettingsError
+from blemish.files import locked
 from blemish.images.decode import read_image
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import map_scale
@@ -59,13 +60,16 @@ def run_study(tasks: Sequence[StudyTask], executor: Executor, progress: Progress
 def run_task(task: StudyTask, *, threads: int = 0, progress: Progress = silent) -> str:
     """Fits, judges, and writes bundle and result of a task; the key of the result. A finished one is not done again.
 
-    No more than `threads` are used; 0 uses all cores.
+    No more than `threads` are used; 0 uses all cores. Of several runs of one study one does the task, the others wait
+    for it.
     """
-    with at_most(budget(threads)):
-        return task.key if task.is_finished else _run(task, threads, progress)  # by a worker that was lost meanwhile
+    with at_most(budget(threads)), locked(task.result_path):
+        if not task.is_finished:  # by another run, or by a worker that was lost before it could say so
+            _do_task(task, threads, progress)
+    return task.key
 
 
-def _run(task: StudyTask, threads: int, progress: Progress) -> str:
+def _do_task(task: StudyTask, threads: int, progress: Progress) -> None:
     _check_unchanged(task)
     bundle = train(request_of(task, threads=threads, progress=progress))
     if bundle.manifest.data.fingerprint != task.fingerprint:
@@ -84,7 +88,6 @@ def _run(task: StudyTask, threads: int, progress: Progress) -> str:
     # The result is written last: a task counts as finished when all of it is there.
     write_result(task, row)
     shutil.rmtree(task.checkpoints_path, ignore_errors=True)
-    return task.key
 
 
 def describe_data(tasks: Sequence[StudyTask], progress: Progress = silent) -> tuple[CategorySummary, ...]:

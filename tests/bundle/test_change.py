@@ -15,7 +15,7 @@ from blemish.bundle.bundle import Bundle
 from blemish.bundle.change import change_bundle
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
-from blemish.errors import BundleError
+from blemish.errors import BundleError, OutputError
 from blemish.model import Model, load
 
 
@@ -118,3 +118,48 @@ def test_a_new_model_replaces_any_file(path: Path, model: Model) -> None:
     change_bundle(path, lower)
     Model(model.bundle).save(path)
     assert read_bundle(path).history == ()
+
+
+def test_a_calibration_during_a_change_that_takes_long_is_not_lost(run, path: Path) -> None:
+    """As `quantize` in place: what was calibrated meanwhile must not be written over."""
+    calibrated: list[subprocess.Popen[bytes]] = []
+    command = [sys.executable, "-m", "blemish.cli.main", "calibrate", str(path), "--reason", "meanwhile"]
+
+    def change(present: Bundle) -> Bundle:
+        calibrated.append(subprocess.Popen([*command, "--false-reject", "0.3"], stderr=subprocess.PIPE))
+        assert calibrated[0].stderr is not None
+        while b"waiting for it" not in calibrated[0].stderr.readline():
+            assert calibrated[0].poll() is None
+        return lower(present, "long")
+
+    change_bundle(path, change)
+    calibrated[0].communicate()
+    assert calibrated[0].returncode == 0
+    made = read_bundle(path)
+    assert [entry.reason for entry in (*made.history[1:], made.calibration)] == ["long", "meanwhile"]
+
+
+def test_a_change_written_elsewhere_leaves_the_file(path: Path) -> None:
+    before = path.read_bytes()
+    change_bundle(path, lower, to=path.with_name("other.blemish"))
+    assert path.read_bytes() == before
+    assert len(read_bundle(path.with_name("other.blemish")).history) == 1
+
+
+def test_quantize_in_place_takes_its_turn(
+    run, path: Path, product_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from blemish.files import locked
+    from blemish.workflow import quantize as recipe
+
+    def quantize(present: Bundle, paths: object, **options: object) -> SimpleNamespace:
+        with pytest.raises(OutputError, match="another program"), locked(path, patience_seconds=0):
+            pass
+        return SimpleNamespace(bundle=lower(present, "int8"), num_convolutions=0, num_bank_blocks=0, gains=())
+
+    monkeypatch.setattr(recipe, "quantize", quantize)
+    found = run("quantize", path, product_folder / "train" / "good", "-o", path, "--json")
+    assert found.status == 0, found.stderr
+    assert read_bundle(path).calibration.reason == "int8"

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from blemish.detectors.base import FitRequest  # noqa: E402
-from blemish.errors import Cancelled, DataError, EngineError, SettingsError, TrainingError  # noqa: E402
+from blemish.errors import Cancelled, DataError, EngineError, OutputError, SettingsError, TrainingError  # noqa: E402
 from blemish.learned import cae, checkpoint  # noqa: E402
 from blemish.learned.contract import (  # noqa: E402
     Batch,
@@ -294,6 +294,22 @@ class TestResuming:
     def test_without_resume_an_old_checkpoint_is_not_used(self, images: list[Image], tmp_path: Path) -> None:
         run(images, how=TrainingRun(folder=tmp_path))
         assert len(run(images, how=TrainingRun(folder=tmp_path), epochs=2).history) == 2
+
+    def test_a_second_training_in_the_same_folder_is_refused(
+        self, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("blemish.learned.training.PATIENCE_SECONDS", 0.1)
+
+        def begin_another(task: str, done: int, total: int) -> None:
+            if done == 1:
+                with pytest.raises(OutputError, match="another program is using it"):
+                    run(images, how=TrainingRun(folder=tmp_path))
+                refused.append(done)
+
+        refused: list[int] = []
+        whole = run(images, how=TrainingRun(folder=tmp_path), progress=begin_another)
+        assert refused
+        assert weights(whole) == weights(run(images))
 
     def test_a_killed_process_loses_at_most_one_epoch(self, images: list[Image], tmp_path: Path) -> None:
         script = tmp_path / "kill.py"
