@@ -57,7 +57,7 @@ class Inspector:
         # Tiles share the cores best when each is run by one of them.
         try:
             self.session = open_session(bundle.graph, engine=engine, threads=threads if self.tiling is None else 1)
-            _check_calibration(bundle, self.session.map_hw)
+            _check_usable(bundle, self.session.tried)
         except (CalibrationError, EngineError) as error:
             raise type(error)(f"{bundle.place}: {error}") from error
 
@@ -95,15 +95,17 @@ class Inspector:
         return replace(verdict, conditions=conditions, milliseconds=(time.perf_counter() - start) * 1000)
 
 
-def _check_calibration(bundle: Bundle, map_hw: tuple[int, int]) -> None:
-    """Raises CalibrationError where no image could be judged; at the first one it would be too late."""
-    calibration, manifest = bundle.calibration, bundle.manifest
+def _check_usable(bundle: Bundle, tried: Prediction) -> None:
+    """Raises EngineError or CalibrationError where no image could be judged; at the first one it would be too late."""
+    calibration, manifest, map_hw = bundle.calibration, bundle.manifest, tried.anomaly_map.shape
+    if not (np.isfinite(tried.anomaly_map).all() and np.isfinite(tried.anomaly_score)):
+        raise EngineError("the graph gives values that are no numbers for a gray image; train anew")
     names = tuple(condition.name for condition in calibration.conditions)
     if names and names != tuple(name for name, _ in CONDITIONS):
         raise CalibrationError("its conditions are not those that this version takes of images; calibrate anew")
     if calibration.zone is not None:
-        inside = zone_mask(calibration.zone, map_hw) if manifest.tiling is None else None
-        reduce_map(np.zeros(map_hw, np.float32), manifest.reduction, inside)
+        inside = zone_mask(calibration.zone, (map_hw[0], map_hw[1])) if manifest.tiling is None else None
+        reduce_map(tried.anomaly_map, manifest.reduction, inside)
 
 
 def judge_prediction(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.errors import EngineError, EngineWarning
 from blemish.runtime.engines import DEFAULT_ENGINE, Runner, open_runner
@@ -34,31 +36,32 @@ class Session:
             )
         _, height, width, _ = self._runner.input_shapes["image"]
         self.input_hw: tuple[int, int] = (int(height), int(width))
-        self.map_hw = self._try()
+        self.tried = self._try()
+        """What the graph said of a gray image when it was opened."""
+        self.map_hw: tuple[int, int] = (self.tried.anomaly_map.shape[0], self.tried.anomaly_map.shape[1])
 
     def __reduce__(self) -> tuple[Callable[[], Session], tuple[()]]:
         """In another process the graph is loaded anew: engines cannot be sent."""
         return self._open, ()
 
-    def _try(self) -> tuple[int, int]:
-        """The size of the map of a gray image, once the graph gives what a detector's graph gives."""
+    def _try(self) -> Prediction:
+        """Runs one gray image: what is not given as a detector's graph gives it is found before the first part."""
         outputs = self._runner.run({"image": np.full((1, *self.input_hw, 3), 128, np.uint8)})
-        found = {name: (value.dtype, value.shape) for name, value in outputs.items()}
-        height, width = outputs["anomaly_map"].shape[1:] if outputs["anomaly_map"].ndim == 3 else (0, 0)
         expected = {
-            "anomaly_map": (np.dtype(np.float32), (1, height, width)),
-            "anomaly_score": (np.dtype(np.float32), (1,)),
-            "reconstruction": (np.dtype(np.uint8), (1, *self.input_hw, 3)),
+            "anomaly_map": (np.float32, (1, *outputs["anomaly_map"].shape[1:])),
+            "anomaly_score": (np.float32, (1,)),
+            "reconstruction": (np.uint8, (1, *self.input_hw, 3)),
         }
-        for name, (dtype, shape) in found.items():
-            if expected.get(name) != (dtype, shape):
+        for name, (dtype, shape) in expected.items():
+            found = outputs.get(name)
+            if found is not None and (found.dtype != dtype or found.shape != shape):
                 raise EngineError(
-                    f"the graph gives {name} as {dtype} {list(shape)} for one image; expected was anomaly_map as "
-                    "float32 [1, height, width] and anomaly_score as float32 [1]; train anew"
+                    f"the graph gives {name} as {found.dtype} {list(found.shape)} for one image, not as "
+                    f"{np.dtype(dtype)} {list(shape)}; train anew"
                 )
-        if not all(np.isfinite(outputs[name]).all() for name in ("anomaly_map", "anomaly_score")):
-            raise EngineError("the graph gives values that are no numbers for a gray image; train anew")
-        return height, width
+        if outputs["anomaly_map"].ndim != 3:
+            raise EngineError(f"the graph gives a map of shape {list(outputs['anomaly_map'].shape)}; train anew")
+        return _predictions(outputs, 1)[0]
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         """One prediction for each image; all are run as one batch."""
@@ -71,15 +74,19 @@ class Session:
                 f"the graph gives a map of {list(outputs['anomaly_map'].shape)} for {len(batch)} images, where for one "
                 f"it gave {list(self.map_hw)}; train anew"
             )
-        reconstructions = outputs.get("reconstruction")
-        return [
-            Prediction(
-                float(outputs["anomaly_score"][index]),
-                outputs["anomaly_map"][index],
-                None if reconstructions is None else reconstructions[index],
-            )
-            for index in range(len(batch))
-        ]
+        return _predictions(outputs, len(batch))
+
+
+def _predictions(outputs: Mapping[str, NDArray[Any]], count: int) -> list[Prediction]:
+    reconstructions = outputs.get("reconstruction")
+    return [
+        Prediction(
+            float(outputs["anomaly_score"][index]),
+            outputs["anomaly_map"][index],
+            None if reconstructions is None else reconstructions[index],
+        )
+        for index in range(count)
+    ]
 
 
 def open_session(graph: bytes, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Session:

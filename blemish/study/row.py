@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from blemish.bundle.manifest import KnownFacts
 from blemish.study.tables import COLUMNS
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 
 
 class Result(BaseModel):
@@ -38,9 +39,9 @@ class Row(BaseModel):
     category: str
     detector: str
     seed: int
-    num_good: int = Field(ge=0)
-    num_defective: int = Field(ge=0)
-    bundle_bytes: int | None = None
+    num_good: Count
+    num_defective: Count
+    bundle_bytes: Count | None = None
     columns: dict[str, Number | None]
     intervals: dict[str, tuple[Number, Number] | None] = {}
     results: list[Result] = []

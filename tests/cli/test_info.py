@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.write import write_bundle
+from blemish.testing.members import pack, unpack, with_graph, with_json
 from blemish.testing.tiny import TinyProduct, write_png
 
 
@@ -106,31 +108,52 @@ def test_a_bundle_of_an_earlier_version_says_nothing_of_its_first_calibration(
     assert "unknown date  unknown  no reason given" in run("info", path).stdout
 
 
-def ruined(bundle: Bundle, what: str) -> Bundle:
-    """A bundle that keeps the format, with a graph that cannot be run."""
+def ruined_graph(bundle: Bundle, what: str) -> bytes:
     if what == "no graph":
-        graph = b"no graph at all"
+        return b"no graph at all"
+    model = onnx.load_from_string(bundle.graph)
+    if what == "unknown operator":
+        model.graph.node[0].op_type = "NoSuchOperator"
+    elif what == "lost constant":
+        del model.graph.initializer[0]
+    elif what == "other input":
+        model.graph.input[0].name = "picture"
     else:
-        model = onnx.load_from_string(bundle.graph)
-        if what == "unknown operator":
-            model.graph.node[0].op_type = "NoSuchOperator"
-        elif what == "lost constant":
-            del model.graph.initializer[0]
-        else:
-            model.graph.input[0].name = "picture"
-        graph = model.SerializeToString()
-    changed = dataclasses.replace(bundle, graph=graph)
-    calibration = dataclasses.replace(bundle.calibration, graph_sha256=changed.graph_sha256)
-    return dataclasses.replace(changed, calibration=calibration)
+        [scale] = [tensor for tensor in model.graph.initializer if list(tensor.dims) == [1, 3, 1, 1]][:1]
+        scale.CopyFrom(numpy_helper.from_array(np.full((1, 3, 1, 1), np.nan, np.float32), scale.name))
+    graph: bytes = model.SerializeToString()
+    return graph
 
 
-@pytest.mark.parametrize("what", ["no graph", "unknown operator", "lost constant", "other input"])
+WHOLE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
+UNUSABLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "zone of nothing": ("calibration.json", {"zone": {"ignore": [WHOLE]}}),
+    "zone of features": ("manifest.json", {"reduction": {"kind": "features", "count": 1}}),
+    "other resize rule": ("manifest.json", {"resize_rule": "cubic"}),
+    "conditions of another version": ("calibration.json", {"conditions": [{"name": "smell", "values": [1.0, 2.0]}]}),
+}
+
+
+@pytest.mark.parametrize(
+    "what", ["no graph", "unknown operator", "lost constant", "other input", "no numbers", *UNUSABLE]
+)
 def test_info_says_what_inspect_would(
-    run: Any, bundle: Bundle, product: TinyProduct, tmp_path: Path, what: str
+    run: Any, bundle: Bundle, bundle_path: Path, product: TinyProduct, tmp_path: Path, what: str
 ) -> None:
-    path = write_bundle(ruined(bundle, what), tmp_path / "ruined.blemish")
+    """A bundle whose hashes are right, but that can judge no image."""
+    members = unpack(bundle_path)
+    if what == "zone of features":
+        members = with_json(members, "calibration.json", zone={"inspect": [WHOLE]})
+    if what in UNUSABLE:
+        name, changes = UNUSABLE[what]
+        members = with_json(members, name, **changes)
+    else:
+        members = with_graph(members, ruined_graph(bundle, what))
+    path = pack(tmp_path / "ruined.blemish", members)
     image = write_png(tmp_path / "image.png", product.held_out[0])
     told, inspected = run("info", path), run("inspect", path, image)
     assert told.status == inspected.status == 2
     assert told.stderr == inspected.stderr
+    assert told.stderr.count("\n") == 1
+    assert str(path) in told.stderr
     assert told.stdout == ""

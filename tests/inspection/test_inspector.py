@@ -110,7 +110,7 @@ def test_outside_the_zone_nothing_counts(fake: Make) -> None:
 
 def test_a_zone_mask_must_fit_the_image(fake: Make) -> None:
     zone = zone_from_mask(np.ones((64, 64), np.uint8), (64, 64))
-    with pytest.raises(CalibrationError, match="64 x 64"):
+    with pytest.raises(ImageError, match="64 x 64"):
         fake(zone=zone).inspect(dark())
 
 
