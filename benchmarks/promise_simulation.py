@@ -35,10 +35,10 @@ from blemish.decisions.promise import make_promise
 DIMENSIONS = 8
 NUM_FOLDS = 50
 HELD_OUT = 0.25
-NUM_PLANTS = 200
+NUM_PLANTS = 100
 NUM_FUTURE = 2000
 NUM_DEFECTS, DAMAGE = 1000, 6.0
-NUM_GOOD = (20, 50, 100, 209, 400, 1000)
+NUM_GOOD = (20, 50, 100, 209)
 ORDERS = ("mixed", "tied", "batches", "one kind", "several images")
 BATCH_SIZE = 10
 IMAGES_OF_A_PART = 4
