@@ -11,7 +11,7 @@ from blemish.decisions.promise import make_promise
 from blemish.decisions.wishes import CalibrationSettings
 
 MOST_ODD = 3
-LIFT = 0.1
+LIFT = 0.25
 """A threshold is lifted when it lies so much higher, as a share of its distance to the median good score."""
 
 
@@ -45,8 +45,9 @@ def odd_images(
         return float(values[left[promise.num_over]])
 
     present, median = threshold(0), float(np.median(values))
-    without = [threshold(skipped) for skipped in range(1, MOST_ODD + 1)]
-    for count, lower in enumerate(without, start=1):
-        if present - lower >= LIFT * (present - median) > 0:
-            return tuple(OddImage(int(order[number]), without[number]) for number in range(count))
-    return ()
+    steps = [present, *(threshold(skipped) for skipped in range(1, MOST_ODD + 1))]
+    least = LIFT * (present - median)
+    count = max(
+        (number for number in range(1, MOST_ODD + 1) if steps[number - 1] - steps[number] >= least > 0), default=0
+    )
+    return tuple(OddImage(int(order[number]), steps[number + 1]) for number in range(count))

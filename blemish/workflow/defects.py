@@ -22,7 +22,7 @@ JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
 
 
-def labelled_defects(data: Any, seed: int, threads: int) -> tuple[ImageItem, ...]:
+def labelled_defects(data: Any, seed: int, threads: int = 1) -> tuple[ImageItem, ...]:
     """The defective images of a data set to learn from. Raises DataError where there are none."""
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
@@ -34,7 +34,7 @@ def labelled_defects(data: Any, seed: int, threads: int) -> tuple[ImageItem, ...
 
 
 def read_defects(
-    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int, reading: ReadSettings = AS_THEY_ARE
+    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int = 1, reading: ReadSettings = AS_THEY_ARE
 ) -> tuple[Defects, tuple[str, ...]]:
     """The defects at the input size with their masks, and what a person should be told of the masks.
 

@@ -29,7 +29,7 @@ def test_train_writes_one_file_and_says_what_it_promises(run, product_folder: Pa
     assert outcome.status == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["part.blemish"]
     assert outcome.stdout == ""
-    assert "of good parts are rejected, with 95 % confidence" in outcome.stderr
+    assert "of good parts are rejected; with 95 % confidence at most" in outcome.stderr
     assert "exchangeable" in outcome.stderr
 
 

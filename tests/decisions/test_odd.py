@@ -16,7 +16,7 @@ def test_an_even_row_of_scores_has_no_odd_image() -> None:
 
 @pytest.mark.parametrize("num_odd", [1, 2, 3])
 def test_each_odd_image_is_named_with_the_threshold_without_it(num_odd: int) -> None:
-    scores = np.concatenate([USUAL[:14], 2 + np.arange(num_odd)])
+    scores = np.concatenate([USUAL[:14], 2 + 0.5 * np.arange(num_odd)])
     found = odd_images(scores, CalibrationSettings())
     assert [odd.place for odd in found] == [14 + place for place in reversed(range(num_odd))]
     assert found[-1].threshold_without == USUAL[:14].max()

@@ -35,7 +35,16 @@ ZONE_MASK = ZoneMask((4, 4), (3, 13))
 ZONE = Zone((TRIANGLE,), (), ZONE_MASK)
 RULE = Rule("reject", "scratch", "length", "over", 2.0, "px")
 REGIONS = RegionSettings(grow_threshold=0.5)
-PROMISE = Promise(wanted_rate=0.05, rate=0.04, confidence=0.95, num_good=100, num_over=1, num_needed=59)
+PROMISE = Promise(
+    wanted_rate=0.05,
+    limit=0.04,
+    confidence=0.95,
+    num_good=100,
+    num_over=1,
+    num_parts=100,
+    parts_over=1.0,
+    num_needed=39,
+)
 COSTS = Costs(escape=50.0, reject=1.0, defect_rate=0.01)
 CURVE = CostCurve(COSTS, (1.0, 2.0), (0.5, 0.1), (0.4, 0.0), (0.6, 0.2), 2.0, 0.1, 0.95, 0, 1.5)
 CONDITION = Condition("brightness", (1.0, 2.0, 2.0))
@@ -63,7 +72,9 @@ BACKBONE = Backbone("net", Path("net.onnx"), (LAYER,), (0.0,) * 3, (1.0,) * 3, "
 BAD: dict[Any, dict[str, tuple[Any, ...]]] = {
     PROMISE: {
         "wanted_rate": (*NO_NUMBERS, 0.0, 1.0),
-        "rate": (*NO_NUMBERS, -0.1, 1.1),
+        "limit": (*NO_NUMBERS, -0.1, 1.1),
+        "num_parts": (0, 101, 2.5),
+        "parts_over": (*NO_NUMBERS, -0.1, 100.5),
         "confidence": (*NO_NUMBERS, 0.0, 1.0),
         "num_good": (*NO_COUNTS, 0),
         "num_over": (*NO_COUNTS, 101),
