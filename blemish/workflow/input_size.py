@@ -93,13 +93,13 @@ def choose_size(
         """Tries a size; False where it takes too long."""
         hw = choose_input_hw(list(image_hws), size)
         trial = _fit_trial(ResizedImages([sources[place] for place in fitted], hw, reading), fit, request)
-        milliseconds = round(_milliseconds(trial[0], images[0], hw), 1)
+        milliseconds = _milliseconds(trial[0], images[0], hw)
         request.report("choosing the input size", len(tried) + 1, len(sizes))
         if milliseconds > limit:
-            tried[size] = TriedSize(hw, milliseconds, None)
+            tried[size] = TriedSize(hw, round(milliseconds, 1), None)
             return False
         hits[size] = _hits(trial, images, hw, request.threads)
-        tried[size] = TriedSize(hw, milliseconds, round(float(hits[size].mean()), 3))
+        tried[size] = TriedSize(hw, round(milliseconds, 1), round(float(hits[size].mean()), 3))
         return True
 
     if not is_tried(SMALLEST):
