@@ -142,7 +142,7 @@ def test_calibrating_and_evaluating_cut_alike(
     from blemish.workflow.calibrate import CalibrateRequest, calibrate_bundle
 
     new = [write_png(tmp_path / "new" / f"{number}.png", image) for number, image in enumerate(strips(4, seed=7))]
-    bundle = calibrate_bundle(tiled.bundle, CalibrateRequest(good=new, defective=new[:2]))
+    bundle = calibrate_bundle(tiled.bundle, CalibrateRequest(good=new))
     scores = sorted(tiled.inspect(path).score for path in new)
     np.testing.assert_allclose(bundle.calibration.good_scores, scores, rtol=1e-5)
 
@@ -293,5 +293,5 @@ def test_a_reader_refuses_tiles_that_cannot_be(tiled: Model, tmp_path: Path, cha
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
             archive.writestr(name, content)
-    with pytest.raises(BundleError, match=r"manifest\.json is not valid"):
+    with pytest.raises(BundleError, match=r"manifest\.json"):
         read_bundle(path)
