@@ -7,7 +7,7 @@ from typing import Any
 
 from blemish.cli.console import EXIT_DRIFT, EXIT_REJECT, EXIT_USER, print_json, say, show
 from blemish.cli.places import say_left_out
-from blemish.datasets.left_out import FAULTS, LeftOut, left_out_notes
+from blemish.datasets.left_out import FAULTS, LeftOut, left_out_json, left_out_notes
 from blemish.decisions.lot import lot_sentence
 from blemish.line.events import DriftAlarm, End, Event, Judged, LotJudged, Notice, SinkFault, Unreadable
 from blemish.line.sinks import event_row
@@ -82,7 +82,10 @@ class Teller:
     def _tell_left_out(self) -> None:
         """What could not be looked at is an error of its own; the rest is one line for each reason."""
         left_out, self._left_out = self._left_out, []
-        say_left_out(item for item in left_out if item.reason not in FAULTS)
+        by_rule = [item for item in left_out if item.reason not in FAULTS]
+        say_left_out(by_rule)
+        for row in left_out_json(by_rule) if self._is_json else ():
+            print_json({"event": "left_out", **row})
         for item in left_out:
             if item.reason in FAULTS:
                 [note] = left_out_notes([item])

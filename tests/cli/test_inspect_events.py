@@ -105,4 +105,7 @@ def test_what_is_left_out_is_told_and_what_cannot_be_seen_is_an_error(
     rows = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert outcome.status == 2
     assert [row["path"] for row in rows if "error" in row] == [str(good / "lost")]
-    assert len(rows) == 7
+    assert len([row for row in rows if "decision" in row]) == 6
+    [left_out] = [row for row in rows if row.get("event") == "left_out"]
+    assert left_out == {"event": "left_out", "reason": "hidden", "count": 1, "first": str(good / ".hidden.png")}
+    assert len(rows) == 8
