@@ -3,7 +3,8 @@
     python benchmarks/quantizers.py DATA/mvtec_bottle DATA/mvtec_pill DATA/kolektorsdd [-o benchmarks/results]
 
 Needs NNCF (`pip install nncf`, in an environment of its own), which is no part of the package. About ten minutes for a
-data set on two cores. Every method reads the same 32 good training images; none sees a test image.
+data set on two cores. The detector is the default one at 256 pixels. Every method reads the same 32 good training
+images; none sees a test image.
 
 - `gptq`: what `blemish quantize` does: convolutions that bear it, weights rounded by GPTQ, and the banks.
 - `ort-...`: the static quantizer of ONNX Runtime, weights by channel, ranges of activations by its three methods.
@@ -165,7 +166,7 @@ def say(message: str) -> None:
 def bundle_row(data: Path) -> dict[str, Any]:
     index = open_dataset(data)
     say(f"{index.name}: training")
-    bundle = blemish.train(index).bundle
+    bundle = blemish.train(index, size=256).bundle
     good = check_images(bundle, [item.path for item in index.train_good]).images
     step = -(-len(good) // RANGE_IMAGES)
     rng = np.random.default_rng(0)
