@@ -9,8 +9,8 @@ images; none sees a test image.
 - `gptq`: what `blemish quantize` does: convolutions that bear it, weights rounded by GPTQ, and the banks.
 - `ort-...`: the static quantizer of ONNX Runtime, weights by channel, ranges of activations by its three methods.
 - `nncf-...`: `nncf.quantize`, with the fast or the accurate correction of biases.
-- `...-chosen`: of the same convolutions as `gptq`, so that only the method differs. `...-default`: of all that the
-  quantizer takes by itself.
+- `...-chosen`: the inputs and weights of the same convolutions as `gptq`, so that only the method differs.
+  `...-default`: all that the quantizer takes by itself.
 - `...+banks`: its convolutions, and the banks as `gptq` rounds them.
 
 For each engine: the largest change of maps and scores as shares of the distance from the usual good part to the
@@ -112,6 +112,7 @@ def by_ort(case: Case, method: CalibrationMethod, nodes: Sequence[str] = ()) -> 
             weight_type=QuantType.QInt8,
             nodes_to_quantize=list(nodes),
             calibrate_method=method,
+            extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"]} if nodes else {},
         )
         return Path(target).read_bytes()
 
