@@ -15,6 +15,8 @@ from blemish.bundle.bundle import Bundle
 from blemish.datasets.index import open_dataset
 from blemish.datasets.sequence import ImageFiles, ResizedImages
 from blemish.inspection.inspector import Inspector
+from blemish.line.sources import ArraySource, FileSource, ReplaySource
+from blemish.line.stream import run
 from blemish.model import Model, load
 from blemish.runtime.session import Session
 from blemish.testing.tiny import TINY_HW, TinyProduct
@@ -83,6 +85,23 @@ def test_bundles_data_sets_and_their_images_arrive_as_they_were(model: Model, pr
         assert again(value) == value
     for images in (ImageFiles(paths), ResizedImages(paths, TINY_HW)):
         assert np.array_equal(again(images)[0], images[0])
+
+
+def test_sources_give_the_same_images(product: TinyProduct, product_folder: Path) -> None:
+    """Not those of a queue or a camera, which belong to the process that they are in."""
+    for source in (
+        FileSource([product_folder / "test"]),
+        ArraySource(product.held_out),
+        ReplaySource(FileSource([product_folder / "test"]), 1e6),
+    ):
+        here, there = list(source), list(again(source))
+        assert again(source).size == source.size == len(here)
+        assert [item.origin.name for item in there] == [item.origin.name for item in here]
+
+
+def test_events_arrive(model: Model, product_folder: Path) -> None:
+    for event in run(FileSource([product_folder / "test"]), model.inspector):
+        assert type(again(event)) is type(event)
 
 
 def test_a_drift_watch_goes_on_where_it_was(model: Model, product: TinyProduct) -> None:

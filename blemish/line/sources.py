@@ -129,9 +129,12 @@ class ReplaySource:
     def __init__(self, source: Source, rate: float) -> None:
         if not rate > 0:
             raise SettingsError(f"a rate of {rate:g} images per second; give a number above 0")
-        self._source, self._pause = source, 1 / rate
+        self._source, self._rate, self._pause = source, rate, 1 / rate
         self.size, self.is_live = source.size, source.is_live
         self._closing = threading.Event()
+
+    def __reduce__(self) -> tuple[type[ReplaySource], tuple[Source, float]]:
+        return type(self), (self._source, self._rate)
 
     @property
     def num_missed(self) -> int:

@@ -92,7 +92,8 @@ def choose_size(
     def is_tried(size: int) -> bool:
         """Tries a size; False where it takes too long."""
         hw = choose_input_hw(list(image_hws), size)
-        trial = _fit_trial(ResizedImages([sources[place] for place in fitted], hw, reading), fit, request)
+        chosen = ResizedImages([sources[place] for place in fitted], hw, reading, threads=request.threads)
+        trial = _fit_trial(chosen, fit, request)
         milliseconds = _milliseconds(trial[0], images[0], hw)
         request.report("choosing the input size", len(tried) + 1, len(sizes))
         if milliseconds > limit:
