@@ -403,6 +403,17 @@ def measured(results: Results) -> str:
     return f"Measured {results['date']} at commit {results['commit']} on {results['machine']}."
 
 
+def kills(results: Results) -> str:
+    return table(
+        "command, kills, met it at work, half written, lost",
+        [
+            (f"`{name}`", *(str(row[fact]) for fact in ("kills", "at_work", "half_written", "lost")))
+            for name, row in results["commands"].items()
+        ],
+        f"Measured {results['date']} at commit {results['commit']} by `benchmarks/kills.py`.",
+    )
+
+
 def table(head: str, rows: Sequence[Sequence[str]], measured: str) -> str:
     """A Markdown table and the line that says where its numbers come from."""
     names = head.split(", ")
@@ -435,6 +446,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = MappingProxyType(
         "speed of banks": ("speed.json", speed_of_banks),
         "speed of int8": ("speed.json", speed_of_int8),
         "large images": ("large_images.json", large_images),
+        "kills": ("kills.json", kills),
         "fits of many": ("fit_memory.json", fits_of_many),
         "painted and real": ("sensitivity_on_data.json", painted_and_real),
         "painted": ("sensitivity_on_data.json", painted_shares),
