@@ -20,6 +20,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ RUN = (
 )
 TINY = ("--size", "64")
 LATEST_SECONDS = 0.02
+SEEDS = 6
 
 
 @dataclass
@@ -203,9 +205,10 @@ class Compare(Killed):
         detectors = ("template", "padim")
         backbone = str(make_tiny_backbone(folder / "backbone").path.with_suffix(".json"))
         self.arguments = ("compare", str(folder / "product"), "--detectors", ",".join(detectors), "-o")
-        self.arguments += (str(self.touched), "--seeds", "12", "--backbone", backbone, *TINY, "--json")
-        seeds = range(12)
-        self._tasks = plan_study([folder / "product"], detectors, self.touched, seeds=seeds, size=64, backbone=backbone)
+        self.arguments += (str(self.touched), "--seeds", str(SEEDS), "--backbone", backbone, *TINY, "--json")
+        self._tasks = plan_study(
+            [folder / "product"], detectors, self.touched, seeds=range(SEEDS), size=64, backbone=backbone
+        )
         self._finished: dict[Path, int] = {}
 
     def check(self, told: Sequence[dict[str, Any]], count: Count) -> None:
@@ -216,6 +219,9 @@ class Compare(Killed):
                 now[task.result_path] = task.result_path.stat().st_mtime_ns
         count.lost += sum(now.get(path) != when for path, when in self._finished.items())
         self._finished = now
+        if len(now) == len(self._tasks) and not told:  # nothing is left to be killed in: once more from the beginning
+            shutil.rmtree(self.touched)
+            self._finished = {}
 
     def finish(self, told: Sequence[dict[str, Any]], count: Count) -> None:
         super().finish(told, count)
