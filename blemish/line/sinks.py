@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol
 
 from blemish.datasets.listing import OVERLAYS, VERDICTS
 from blemish.errors import OutputError
-from blemish.files import make_folder, write_new_file
+from blemish.files import in_turn, make_folder, write_new_file
 from blemish.line.events import DriftAlarm, Event, Judged, Unreadable
 from blemish.schema import Region, Verdict
 from blemish.text import cut_name, json_text, readable, table_cell
@@ -256,19 +256,20 @@ class _LineFile:
         make_folder(self.path.parent)
         try:
             self._number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
-            with open(self._number, "rb", closefd=False) as file:
+            with in_turn(self._number), open(self._number, "rb", closefd=False) as file:
                 self._mend(file)
                 file.seek(0)
                 first = file.readline(1 << 20).decode("utf-8", errors="replace").rstrip("\r\n")
+                if self._header and not first:
+                    first = self._header
+                    self._put(first.encode() + b"\n")
         except OSError as error:
             self.close()
             raise self._fault(error) from error
         except OutputError:
             self.close()
             raise
-        if self._header and not first:
-            self.append(self._header)
-        elif first != self._header if self._header else first and not self._is_torn(first.encode()):
+        if first != self._header if self._header else first and not self._is_torn(first.encode()):
             self.close()
             kind = "a table with other columns" if self._header else "something else"
             raise OutputError(f"{self.path}: already holds {kind} ({first[:60]}); choose another file")
@@ -291,12 +292,19 @@ class _LineFile:
         if self._number is not None:
             number, self._number = self._number, None
             try:
+                with contextlib.suppress(OSError):  # a place that cannot do it keeps the rows all the same
+                    os.fsync(number)
                 os.close(number)
             except OSError as error:
                 raise self._fault(error) from error
 
     def _write(self, content: bytes) -> None:
-        """Writes all of it, or nothing."""
+        """Writes all of it, or nothing; in turn with other runs, which may be mending the end of the file."""
+        assert self._number is not None
+        with in_turn(self._number):
+            self._put(content)
+
+    def _put(self, content: bytes) -> None:
         assert self._number is not None
         start, done = os.fstat(self._number).st_size, 0
         try:
@@ -322,7 +330,7 @@ class _LineFile:
         if not rest:
             return
         if self._is_whole(rest):
-            self._write(b"\n")
+            self._put(b"\n")
         elif end or self._is_torn(rest):
             os.ftruncate(self._number, end)
         else:
