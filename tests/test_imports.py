@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {*BELOW, "workflow", "study"},
     "model": {*BELOW, "workflow", "reports"},
     "cli": {*BELOW, "workflow", "reports", "study", "cluster", "model"},
-    "samples": set(),
+    "samples": {"images"},
     "station": {"model", "workflow", "inspection", "line", "reports", "registry"},
     "testing": {*BELOW, "model", "workflow"},
 }

@@ -17,7 +17,8 @@ from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import EntryKind, is_image_name, sort_entries, walk_images
 from blemish.errors import DataError, ImageError, OutputError, SettingsError
 from blemish.files import locked, make_folder, why_not_a_file, write_file
-from blemish.images.decode import MAX_FILE_BYTES, decode_image
+from blemish.images.decode import decode_image
+from blemish.images.read import MAX_FILE_BYTES
 
 READ_WAITS = (1.0, 4.0)
 """Seconds before an object store that failed is asked again."""

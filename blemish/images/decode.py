@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ from numpy.typing import NDArray
 from blemish.errors import ImageError, PageWarning
 from blemish.files import why_not_a_file
 from blemish.images.container import Container, ContainerError, Source, Stored
-from blemish.images.read import check_content, decode_alpha, decode_container, read_container
+from blemish.images.read import (
+    MAX_FILE_BYTES,
+    check_content,
+    check_pixels,
+    check_size,
+    decode_alpha,
+    decode_container,
+    read_container,
+)
 from blemish.images.rgb import to_rgb
 from blemish.schema import AS_THEY_ARE, MAX_PIXELS, Image, ReadSettings
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
-MIN_SIDE = 16
-"""Smallest height and width of an image, in pixels."""
-MAX_FILE_BYTES = 2**31 - 1
-"""Largest image file; the decoder counts bytes in 32 bits."""
 
 LARGE_PIXELS = 50_000_000
 """Images of more pixels are decoded one after the other, whatever the number of threads."""
@@ -55,7 +59,7 @@ def read_image(path: Path, reading: ReadSettings = AS_THEY_ARE) -> Image:
 def decode_image(data: bytes, name: str, reading: ReadSettings = AS_THEY_ARE) -> Image:
     """The image in the bytes of a file, as `read_image` gives it; `name` stands in errors."""
     container = _container(Source(data), name, reading)
-    _check_size(name, container.oriented_hw, reading.max_pixels)
+    _check(check_size, name, container.oriented_hw, reading.max_pixels)
     if container.num_pages > 1 and reading.page is None:
         _warn_of_pages()
     stored = _decode(data, name, container)
@@ -98,7 +102,7 @@ def as_image(array: NDArray[Any], reading: ReadSettings = AS_THEY_ARE) -> Image:
         raise ImageError(
             f"expected an array of shape (height, width) or (height, width, 1, 3 or 4), got {array.shape}{hint}"
         )
-    _check_size("array", (array.shape[0], array.shape[1]), reading.max_pixels)
+    _check(check_size, "array", (array.shape[0], array.shape[1]), reading.max_pixels)
     try:
         return to_rgb(Stored(array, _WHITES.get(array.dtype.name)), reading.bits)
     except ContainerError as error:
@@ -142,7 +146,7 @@ def read_stored_pixels(path: Path) -> NDArray[Any]:
 
 def _read_stored(data: bytes, name: str) -> tuple[Container, Stored]:
     container = _container(Source(data), name, AS_THEY_ARE)
-    _check_pixels(name, container.oriented_hw, MAX_PIXELS)
+    _check(check_pixels, name, container.oriented_hw, MAX_PIXELS)
     return container, _decode(data, name, container)
 
 
@@ -184,19 +188,11 @@ def _warn_of_pages() -> None:
         )
 
 
-def _check_size(name: str, hw: tuple[int, int], max_pixels: int) -> None:
-    if min(hw) < MIN_SIDE:
-        raise ImageError(f"{name}: {hw[1]} x {hw[0]} pixels; the smallest image is {MIN_SIDE} x {MIN_SIDE}")
-    _check_pixels(name, hw, max_pixels)
-
-
-def _check_pixels(name: str, hw: tuple[int, int], max_pixels: int) -> None:
-    if hw[0] * hw[1] > max_pixels:
-        limit = f"{max_pixels / 1_000_000:g} million"
-        raise ImageError(
-            f"{name}: {hw[1]} x {hw[0]} pixels; the limit is {limit}: cut the image into parts, scale it down, or "
-            "raise --max-pixels"
-        )
+def _check(check: Callable[[tuple[int, int], int], None], name: str, hw: tuple[int, int], max_pixels: int) -> None:
+    try:
+        check(hw, max_pixels)
+    except ContainerError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _decode(data: bytes, name: str, container: Container) -> Stored:

@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from blemish.images import bmp, jpeg, png, tiff, tiff_pixels, webp
 from blemish.images.container import Container, ContainerError, ImageFormat, Source, Stored
 
+MIN_SIDE = 16
+"""Smallest height and width of an image, in pixels."""
+MAX_FILE_BYTES = 2**31 - 1
+"""Largest image file; the decoder counts bytes in 32 bits."""
+
 
 @dataclass(frozen=True)
 class _Reader:
@@ -54,6 +59,23 @@ def read_container(source: Source, page: int | None = None) -> Container:
     if page is not None and page > 1:
         raise ContainerError(f"there is no page {page}: of a {container.format} file the first image is read")
     return container
+
+
+def check_size(hw: tuple[int, int], max_pixels: int) -> None:
+    """Raises ContainerError where an image of this height and width is too small or too large."""
+    if min(hw) < MIN_SIDE:
+        raise ContainerError(f"{hw[1]} x {hw[0]} pixels; the smallest image is {MIN_SIDE} x {MIN_SIDE}")
+    check_pixels(hw, max_pixels)
+
+
+def check_pixels(hw: tuple[int, int], max_pixels: int) -> None:
+    """The upper limit alone: masks may be smaller than any image."""
+    if hw[0] * hw[1] > max_pixels:
+        limit = f"{max_pixels / 1_000_000:g} million"
+        raise ContainerError(
+            f"{hw[1]} x {hw[0]} pixels; the limit is {limit}: cut the image into parts, scale it down, or raise the "
+            "limit (--max-pixels)"
+        )
 
 
 def check_content(data: bytes, container: Container) -> None:

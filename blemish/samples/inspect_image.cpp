@@ -2,11 +2,14 @@
 //
 //     inspect_image FOLDER IMAGE.ppm...
 //
-// FOLDER is what `blemish export` wrote. Images are binary PPM; take cv::imread and cvtColor (RGB) for other formats.
+// FOLDER is what `blemish export` wrote. Images are binary PPM of 8 bits, at least 16 x 16 and at most 500 million pixels;
+// other files are refused, since decoders disagree about them: give it the frame of your camera. An image that cannot be
+// read costs one line on standard error and the exit status 2; the others are judged all the same.
 // Build: c++ -std=c++17 -O2 inspect_image.cpp -I OPENVINO/include -L OPENVINO/lib -lopenvino -o inspect_image
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <openvino/openvino.hpp>
 #include <sstream>
@@ -14,15 +17,30 @@
 struct Image { size_t height, width; std::vector<uint8_t> rgb; };
 
 Image read_ppm(const std::string& path) {
+    std::error_code none;
+    if (!std::filesystem::is_regular_file(path, none)) throw std::runtime_error("no such file, or not a file");
     std::ifstream file(path, std::ios::binary);
-    std::string kind; Image image{}; int top;
-    if (!(file >> kind >> image.width >> image.height >> top) || kind != "P6" || top != 255)
-        throw std::runtime_error(path + ": not a binary PPM file of 8 bits");
+    std::string kind; Image image{}; long long width = 0, height = 0; int top = 0;
+    if (!(file >> kind >> width >> height >> top) || kind != "P6" || top != 255)
+        throw std::runtime_error("not a binary PPM file of 8 bits");
+    const long long most = 500000000;
+    if (std::min(width, height) < 16) throw std::runtime_error("smaller than 16 x 16 pixels");
+    if (width > most || height > most || width * height > most)
+        throw std::runtime_error("larger than 500 million pixels");
     file.get();
+    const auto begin = file.tellg();
+    if (begin < 0 || std::filesystem::file_size(path) < uintmax_t(begin) + uintmax_t(width * height * 3))
+        throw std::runtime_error("the file is cut off");
+    image.width = width; image.height = height;
     image.rgb.resize(image.height * image.width * 3);
     if (!file.read(reinterpret_cast<char*>(image.rgb.data()), image.rgb.size()))
-        throw std::runtime_error(path + ": cut off");
+        throw std::runtime_error("the file is cut off");
     return image;
+}
+
+std::string first_line(const std::exception& error) {
+    const std::string text = error.what();
+    return text.substr(0, text.find('\n'));
 }
 
 // The rule "area" along one axis: weight of each source pixel in each target pixel.
@@ -77,7 +95,8 @@ int main(int argc, char** argv) try {
                                        ov::hint::inference_precision(ov::element::f32));
     auto request = compiled.create_infer_request();
     ov::Tensor input(ov::element::u8, {1, height, width, 3});
-    for (int i = 2; i < argc; ++i) {
+    int status = 0;
+    for (int i = 2; i < argc; ++i) try {
         const Image image = read_ppm(argv[i]);  // sides that shrink come first, then those that grow
         const Image shrunk = resize(image, std::min(height, image.height), std::min(width, image.width));
         const Image ready = resize(shrunk, height, width);
@@ -87,8 +106,13 @@ int main(int argc, char** argv) try {
         const double score = request.get_tensor("anomaly_score").data<float>()[0];
         const char* decision = score > threshold ? "reject" : score > review ? "review" : "accept";
         std::printf("%s %.6g %s\n", decision, score, argv[i]);
+        std::fflush(stdout);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: %s\n", argv[i], first_line(error).c_str());
+        status = 2;
     }
+    return status;
 } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+    std::fprintf(stderr, "%s\n", first_line(error).c_str());
     return 2;
 }

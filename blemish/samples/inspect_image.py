@@ -2,12 +2,12 @@
 
     python inspect_image.py FOLDER IMAGE...
 
-FOLDER is what `blemish export` wrote. Prints decision, score and path of each image.
+FOLDER is what `blemish export` wrote. Prints decision, score and path of each image. An image that cannot be read costs
+one line on standard error and the exit status 2; the others are judged all the same.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +16,22 @@ from typing import Any
 import cv2
 import numpy as np
 
+from blemish.samples.read_file import Judge, ProgramError, run_program
+
 
 def open_graph(path: Path) -> Callable[[Any], float]:
     """A function from an image, uint8 [1, height, width, 3] RGB, to its anomaly score."""
-    if path.suffix == ".xml":
-        import openvino
+    try:
+        if path.suffix == ".xml":
+            import openvino
 
-        compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda image: float(compiled({"image": image})["anomaly_score"][0])
-    import onnxruntime
+            compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            return lambda image: float(compiled({"image": image})["anomaly_score"][0])
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ProgramError(f"{path}: {' '.join(str(error).split())}") from error
     return lambda image: float(session.run(["anomaly_score"], {"image": image})[0][0])
 
 
@@ -36,18 +41,20 @@ def resize(image: Any, height: int, width: int) -> Any:
     return cv2.resize(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), (width, height))
 
 
-def main(folder: Path, images: list[str]) -> None:
-    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+def open_judge(facts: dict[str, Any], folder: Path) -> Judge:
+    """A function from an image to its decision and score."""
     if not facts["score_decides"] or facts["resize_rule"] != "area":
-        sys.exit("this model has a zone or rules, or another resize rule: verdicts need the package")
+        raise ProgramError("this model has a zone or rules, or another resize rule: verdicts need the package")
     graph = open_graph(folder / facts["graph"])
-    for name in images:
-        blue_first = resize(cv2.imread(name, cv2.IMREAD_COLOR), facts["input_height"], facts["input_width"])
-        score = graph(np.ascontiguousarray(blue_first[None, ..., ::-1]))
+
+    def judge(image: Any) -> tuple[str, float]:
+        score = graph(np.ascontiguousarray(resize(image, facts["input_height"], facts["input_width"])[None]))
         review = facts["review_threshold"]
         decision = "review" if review is not None and score > review else "accept"
-        print("reject" if score > facts["image_threshold"] else decision, f"{score:.6g}", name)
+        return "reject" if score > facts["image_threshold"] else decision, score
+
+    return judge
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    sys.exit(run_program(open_judge, sys.argv[1:]))

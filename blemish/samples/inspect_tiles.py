@@ -2,12 +2,12 @@
 
     python inspect_tiles.py FOLDER IMAGE...
 
-FOLDER is what `blemish export` wrote. Prints decision, score and path of each image.
+FOLDER is what `blemish export` wrote. Prints decision, score and path of each image. An image that cannot be read costs
+one line on standard error and the exit status 2; the others are judged all the same.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -17,22 +17,27 @@ from typing import Any
 import cv2
 import numpy as np
 
+from blemish.samples.read_file import Judge, ProgramError, run_program
+
 
 def open_graph(path: Path) -> Callable[[Any], tuple[Any, float]]:
     """A function from a tile, uint8 [1, side, side, 3] RGB, to its anomaly map and score."""
-    if path.suffix == ".xml":
-        import openvino
+    try:
+        if path.suffix == ".xml":
+            import openvino
 
-        compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-        def run(tile: Any) -> tuple[Any, float]:
-            found = compiled({"image": tile})
-            return found["anomaly_map"][0], float(found["anomaly_score"][0])
+            def run(tile: Any) -> tuple[Any, float]:
+                found = compiled({"image": tile})
+                return found["anomaly_map"][0], float(found["anomaly_score"][0])
 
-        return run
-    import onnxruntime
+            return run
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ProgramError(f"{path}: {' '.join(str(error).split())}") from error
 
     def run_onnx(tile: Any) -> tuple[Any, float]:
         anomaly_map, score = session.run(["anomaly_map", "anomaly_score"], {"image": tile})
@@ -85,25 +90,30 @@ def anomaly_map(graph: Callable[[Any], tuple[Any, float]], image: Any, facts: di
             tile = image[y : y + tile_px, x : x + tile_px]
             below, right = tile_px - tile.shape[0], tile_px - tile.shape[1]
             tile = cv2.copyMakeBorder(tile, 0, below, 0, right, cv2.BORDER_REFLECT_101)
-            found, score = graph(np.ascontiguousarray(resize(tile, side)[None, ..., ::-1]))
+            found, score = graph(np.ascontiguousarray(resize(tile, side)[None]))
             weights = rows.weights[row][:, None] * columns.weights[column]
             stitched[top : top + side, left : left + side] += cv2.resize(found, (side, side)) * weights
             best = max(best, score)
     return stitched[: rows.map_px, : columns.map_px], best
 
 
-def main(folder: Path, images: list[str]) -> None:
-    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+def open_judge(facts: dict[str, Any], folder: Path) -> Judge:
+    """A function from an image to its decision and score."""
     if not facts["score_decides"] or facts["resize_rule"] != "area" or facts["reduction"]["kind"] == "top_mean":
-        sys.exit("this model has a zone or rules, another resize rule or another score: verdicts need the package")
+        raise ProgramError(
+            "this model has a zone or rules, another resize rule or another score: verdicts need the package"
+        )
     graph = open_graph(folder / facts["graph"])
-    for name in images:
-        stitched, best = anomaly_map(graph, cv2.imread(name, cv2.IMREAD_COLOR), facts)
+
+    def judge(image: Any) -> tuple[str, float]:
+        stitched, best = anomaly_map(graph, image, facts)
         score = best if facts["reduction"]["kind"] == "features" else float(stitched.max())
         review = facts["review_threshold"]
         decision = "review" if review is not None and score > review else "accept"
-        print("reject" if score > facts["image_threshold"] else decision, f"{score:.6g}", name)
+        return "reject" if score > facts["image_threshold"] else decision, score
+
+    return judge
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    sys.exit(run_program(open_judge, sys.argv[1:]))

@@ -32,6 +32,14 @@ MOST_CHECKED = 8
 PROGRAMS = ("inspect_image.py", "inspect_image.cpp", "InspectImage.cs")
 TILE_PROGRAMS = ("inspect_tiles.py",)
 """The same for bundles that cut images into tiles."""
+SHARED = "read_file.py"
+"""What the Python programs share."""
+READING = "reading"
+"""Folder of the package's own readers of image files, written beside them."""
+READERS = (
+    *("container.py", "codec.py", "exif.py", "png.py", "jpeg.py", "bmp.py", "webp.py", "tiff.py", "tiff_pixels.py"),
+    *("read.py", "rgb.py"),
+)
 
 
 TILES_NOTE = """
@@ -79,11 +87,13 @@ def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
         ],
     }
     programs = PROGRAMS if bundle.manifest.tiling is None else TILE_PROGRAMS
-    samples = importlib.resources.files("blemish") / "samples"
+    package = importlib.resources.files("blemish")
+    samples = package / "samples"
     contents = {
         **graphs,
         **{name: _ppm(picture) for name, picture in zip(names, pictures, strict=True)},
-        **{name: (samples / name).read_bytes() for name in programs},
+        **{name: _without_package((samples / name).read_bytes()) for name in (*programs, SHARED)},
+        **{f"{READING}/{name}": _without_package((package / "images" / name).read_bytes()) for name in READERS},
         "README.md": _readme((samples / "README.md").read_text(encoding="utf-8"), facts, programs, check),
         "model.json": json.dumps(facts, indent=1).encode(),
     }
@@ -124,6 +134,8 @@ def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
         "input_height": manifest.input_hw[0],
         "input_width": manifest.input_hw[1],
         "resize_rule": manifest.resize_rule,
+        "bits": manifest.bits,
+        "page": manifest.page,
         "image_threshold": calibration.image_threshold,
         "review_threshold": calibration.review_threshold,
         "pixel_threshold": calibration.pixel_threshold,
@@ -135,6 +147,11 @@ def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
         "zone": decisions["zone"],
         "rules": decisions["rules"],
     }
+
+
+def _without_package(program: bytes) -> bytes:
+    """The program with its imports of the package turned to the files that are written beside it."""
+    return program.replace(b"blemish.images", READING.encode()).replace(b"blemish.samples.", b"")
 
 
 def _whole_picture(bundle: Bundle, image: Image) -> Image:
@@ -161,6 +178,11 @@ def _readme(template: str, facts: Mapping[str, Any], programs: Sequence[str], ch
         "decide. The programs refuse it: inspect with the package, or export a bundle without them."
     )
     tiles = "" if facts["tile_px"] is None else TILES_NOTE.format(**facts)
+    bits = (
+        "16-bit values are divided by 257 and rounded."
+        if facts["bits"] is None
+        else f"The camera has {facts['bits']} bits: a value v becomes v x 255 / {2 ** facts['bits'] - 1}, rounded."
+    )
     text = template.format(
         **{name: facts[name] for name in ("detector", "bundle_id", "input_height", "input_width", "resize_rule")},
         version=__version__,
@@ -169,6 +191,7 @@ def _readme(template: str, facts: Mapping[str, Any], programs: Sequence[str], ch
         programs=", ".join(f"`{name}`" for name in programs),
         first_program=programs[0],
         tiles=tiles,
+        bits=bits,
         limits=limits,
         num_compared=check.num_images,
         score_difference=check.score_difference,

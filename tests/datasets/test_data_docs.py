@@ -14,7 +14,8 @@ from blemish.datasets.layouts import LAYOUTS
 from blemish.datasets.left_out import Reason
 from blemish.datasets.maps import MAP_SUFFIXES
 from blemish.datasets.mask_fit import Oddity
-from blemish.images.decode import IMAGE_SUFFIXES, MIN_SIDE
+from blemish.images.decode import IMAGE_SUFFIXES
+from blemish.images.read import MIN_SIDE
 from blemish.images.resize import RESIZE_RULE
 from blemish.schema import MAX_PIXELS
 

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.images import decode
-from blemish.images.decode import MIN_SIDE, as_image, read_image, read_image_hw
+from blemish.images.decode import as_image, read_image, read_image_hw
 from blemish.images.mask import read_mask
+from blemish.images.read import MIN_SIDE
 from blemish.schema import MAX_PIXELS, ReadSettings
 
 LOSSLESS: dict[str, dict[str, Any]] = {

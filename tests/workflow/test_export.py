@@ -91,10 +91,13 @@ def test_the_python_program_gives_the_same_verdicts(folder: Path, bundle: Bundle
     assert len({decision for decision, _ in found}) > 1
 
 
-def test_the_programs_import_nothing_of_the_package() -> None:
-    program = (Path(exporting.__file__).parents[1] / "samples" / "inspect_image.py").read_text(encoding="utf-8")
-    assert "import blemish" not in program
-    assert "from blemish" not in program
+def test_the_programs_import_nothing_of_the_package(folder: Path) -> None:
+    programs = sorted(folder.rglob("*.py"))
+    assert {"inspect_image.py", "read_file.py", "tiff.py"} <= {path.name for path in programs}
+    for path in programs:
+        text = path.read_text(encoding="utf-8")
+        assert "import blemish" not in text, path
+        assert "from blemish" not in text, path
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +167,8 @@ def test_a_bundle_with_rules_is_exported_with_a_warning_and_refused_by_the_progr
     assert "has a zone or rules" in (tmp_path / "README.md").read_text(encoding="utf-8")
     program = [sys.executable, str(tmp_path / "inspect_image.py"), str(tmp_path), str(tmp_path / "check" / "0.ppm")]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
     assert done.stderr.strip().endswith("verdicts need the package")
 
 
@@ -194,3 +198,35 @@ def test_the_rule_of_the_program_is_that_of_the_package(product: TinyProduct) ->
         np.testing.assert_array_equal(
             program.resize(product.good[0], *hw), resize_image(product.good[0], hw), err_msg=str(hw)
         )
+
+
+BAD_PPM = {
+    "gone.ppm": None,
+    "empty.ppm": b"",
+    "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(99),
+    "gray.ppm": b"P5 20 20 255\n" + bytes(400),
+    "wide.ppm": b"P6 20 20 65535\n" + bytes(2400),
+    "cut.ppm": b"P6 20 20 255\n" + bytes(1199),
+    "small.ppm": b"P6 15 20 255\n" + bytes(900),
+    "huge.ppm": b"P6 4000000000 4000000000 255\n" + bytes(99),
+    "negative.ppm": b"P6 -20 -20 255\n" + bytes(1200),
+    "large.ppm": b"P6 30000 30000 255\n" + bytes(99),
+}
+
+
+def test_the_cpp_program_refuses_bad_files_in_one_line_and_judges_the_rest(
+    cpp_program: Path, folder: Path, tmp_path: Path
+) -> None:
+    for name, content in BAD_PPM.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    bad = [str(tmp_path / name) for name in BAD_PPM]
+    good = str(folder / "check" / "0.ppm")
+    command = [str(cpp_program), str(folder), *bad, str(tmp_path), good]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    assert done.returncode == 2
+    assert [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()] == [good]
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(bad) + 1
+    for line, path in zip(lines, [*bad, str(tmp_path)], strict=True):
+        assert line.startswith(f"{path}: ")
