@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from blemish.boundary import boundary
 from blemish.errors import BackboneError
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.grid import Grid, cell_grid, resample
@@ -114,20 +115,19 @@ def _pooled_layers(
 
     Zeros count beyond the border: a mean of fewer values would vary more there and look anomalous.
     """
-    model = onnx.load(backbone.path)
-    _check_input(backbone, model, input_hw)
-    known = {output.name for output in model.graph.output}
-    for name in layers:
-        if name not in known:
-            raise BackboneError(
-                f"{backbone.path.name}: no output '{name}'; the graph gives {', '.join(sorted(known))}: "
-                "correct the layers or the description file"
-            )
-    pixels = scale_pixels(builder, image_input(builder, input_hw), backbone.mean, backbone.std)
-    try:
+    remedy = "export the network again, docs/backbones.md says how"
+    with boundary(backbone.path, BackboneError, remedy):  # what onnx raises for a damaged graph shares no base
+        model = onnx.load(backbone.path)
+        _check_input(backbone, model, input_hw)
+        known = {output.name for output in model.graph.output}
+        for name in layers:
+            if name not in known:
+                raise BackboneError(
+                    f"{backbone.path.name}: no output '{name}'; the graph gives {', '.join(sorted(known))}: "
+                    "correct the layers or the description file"
+                )
+        pixels = scale_pixels(builder, image_input(builder, input_hw), backbone.mean, backbone.std)
         features = builder.splice(model, {backbone.input_name: pixels}, list(layers))
-    except ValueError as error:
-        raise BackboneError(f"{backbone.path.name}: {error}") from error
     pooled = []
     for name, feature in zip(layers, features, strict=True):
         layer = backbone.layer(name)

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from blemish.boundary import boundary
 from blemish.errors import BackboneError
 from blemish.graph.builder import needed_nodes
 
@@ -70,17 +71,15 @@ def read_convolutions(path: Path, outputs: Sequence[str]) -> ReadGraph:
 
     Raises `BackboneError` where an output is missing or a node is of another kind than Conv, Clip, Relu and Add.
     """
-    try:
+    with boundary(path, BackboneError, "not a readable ONNX file: fetch or convert it again"):
         model = onnx.load(path)
-    except Exception as error:  # protobuf raises several kinds for a file that is no ONNX
-        raise BackboneError(f"{path}: not a readable ONNX file ({error}): fetch or convert it again") from error
-    known = {output.name for output in model.graph.output}
-    for name in outputs:
-        if name not in known:
-            raise BackboneError(f"{path.name}: no output '{name}'; the graph gives {', '.join(sorted(known))}")
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    steps = tuple(_read_node(path, node, constants) for node in needed_nodes(model.graph, outputs))
-    return ReadGraph(model.graph.input[0].name, steps)
+        known = {output.name for output in model.graph.output}
+        for name in outputs:
+            if name not in known:
+                raise BackboneError(f"{path.name}: no output '{name}'; the graph gives {', '.join(sorted(known))}")
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        steps = tuple(_read_node(path, node, constants) for node in needed_nodes(model.graph, outputs))
+        return ReadGraph(model.graph.input[0].name, steps)
 
 
 def _read_node(path: Path, node: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> Step:

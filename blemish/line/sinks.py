@@ -383,7 +383,7 @@ def _cut_unfinished(table: Path, lines: Path) -> None:
 
 
 def _is_unfinished(table: Path, lines: Path) -> bool:
-    rows = [next(csv.reader([row.decode("utf-8", errors="replace")]), []) for row in last_rows(table, 2)]
+    rows = [_cells(row.decode("utf-8", errors="replace")) for row in last_rows(table, 2)]
     if len(rows) < 2 or len(rows[1]) != len(CSV_COLUMNS):
         return False
     kept = last_rows(lines, 1)
@@ -398,7 +398,7 @@ def _mark(line: bytes) -> list[str]:
     try:
         row = json.loads(line)
         return [_cell(row["path"]), _cell(row["time"])]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
@@ -409,10 +409,18 @@ def _is_json_row(rest: bytes) -> bool:
         return False
 
 
+def _cells(row: str) -> list[str]:
+    """The cells of a row, none where it is no row of a table."""
+    try:
+        return next(csv.reader([row]), [])
+    except csv.Error:  # a damaged file may hold what no cell can be so long
+        return []
+
+
 def _is_csv_row(rest: bytes) -> bool:
     """Whether a row is whole: its last cell, the bundle's id, has its full length."""
     text = rest.decode("utf-8", errors="replace")
-    cells = next(csv.reader([text]), [])
+    cells = _cells(text)
     return text == ",".join(CSV_COLUMNS) or (
         len(cells) == len(CSV_COLUMNS) and re.fullmatch(r"[0-9a-f]{16}", cells[-1]) is not None
     )

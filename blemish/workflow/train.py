@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.boundary import boundary
+from blemish.bundle.bounds import check_graph
 from blemish.bundle.bundle import Bundle
-from blemish.bundle.manifest import FORMAT_VERSION, BackboneFacts, DataFacts, Manifest
+from blemish.bundle.manifest import FORMAT_VERSION, MAX_SIDE, BackboneFacts, DataFacts, Manifest
 from blemish.datasets.found import question_notes
 from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
 from blemish.datasets.index import DatasetIndex, open_dataset
@@ -231,6 +233,11 @@ def _train(request: TrainRequest) -> Bundle:
         check_zone_size(request.product.zone, good.sources, good.names)
         if request.tile is None:
             input_hw, reason = _input_hw(good, request, ask)
+            if max(input_hw) > MAX_SIDE:
+                raise SettingsError(
+                    f"the input would be {input_hw[0]} x {input_hw[1]} pixels, at most {MAX_SIDE:,} a side are "
+                    "possible; give a smaller --size, or cut images with --tile"
+                )
             images = ResizedImages(good.sources, input_hw, request.reading, threads=request.threads)
             parts = _parts(request, good, images, report)
             known, defect_notes = read_defects(defects, images.hw, request.threads, request.reading)
@@ -242,6 +249,8 @@ def _train(request: TrainRequest) -> Bundle:
         raise _explain_unreadable(good, request.threads, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
+    with boundary(f"detector {request.detector}", SettingsError, "docs/bundle-format.md says what a graph may hold"):
+        check_graph(fit.graph, made.pictures.hw)
     thresholds = calibrate_held_out(
         made.found,
         made.pictures,
