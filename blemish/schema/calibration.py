@@ -179,6 +179,7 @@ class Promise:
         check_count("num_parts", self.num_parts, 1, self.num_good)
         check_number("parts_over", self.parts_over, 0, self.num_parts)
         check_count("num_needed", self.num_needed, 1)
+        check_choice("reading", self.reading, ("average", "limit"))
         check_count("num_candidates", self.num_candidates, 1)
 
     @property
@@ -323,6 +324,11 @@ class Calibration:
             )
         if self.good_shares and not all(0 < share <= 1 for share in check_numbers("good_shares", self.good_shares)):
             raise CalibrationError("good_shares must be over 0 and at most 1")
+        for promise in (self.promise, self.review_promise):
+            if promise is not None and promise.num_good != len(self.good_scores):
+                raise CalibrationError(
+                    f"the promise is about {promise.num_good} good images, but there are {len(self.good_scores)} scores"
+                )
         check_number("image_threshold", self.image_threshold)
         check_number("pixel_threshold", self.pixel_threshold)
         check_number("display_spread", self.display_spread, 0, is_open=True)

@@ -45,6 +45,7 @@ PROMISE = Promise(
     parts_over=1.0,
     num_needed=39,
 )
+OF_THREE = dataclasses.replace(PROMISE, num_good=3, num_over=0, num_parts=3, parts_over=0.0)
 COSTS = Costs(escape=50.0, reject=1.0, defect_rate=0.01)
 CURVE = CostCurve(COSTS, (1.0, 2.0), (0.5, 0.1), (0.4, 0.0), (0.6, 0.2), 2.0, 0.1, 0.95, 0, 1.5)
 CONDITION = Condition("brightness", (1.0, 2.0, 2.0))
@@ -55,11 +56,11 @@ CALIBRATION = Calibration(
     good_map_maxima=(0.1, 0.2, 0.4),
     image_threshold=0.3,
     pixel_threshold=0.4,
-    promise=PROMISE,
+    promise=OF_THREE,
     regions=REGIONS,
     display_spread=0.1,
     review_threshold=0.2,
-    review_promise=PROMISE,
+    review_promise=OF_THREE,
     mm_per_px=0.05,
     rules=(RULE,),
     zone=ZONE,
@@ -79,6 +80,7 @@ BAD: dict[Any, dict[str, tuple[Any, ...]]] = {
         "num_good": (*NO_COUNTS, 0),
         "num_over": (*NO_COUNTS, 101),
         "num_needed": (*NO_COUNTS, 0),
+        "reading": ("maximum", "", None),
         "num_candidates": (*NO_COUNTS, 0),
     },
     ZONE_MASK: {
@@ -186,6 +188,12 @@ def test_every_field_is_looked_at() -> None:
     for good, fields in BAD.items():
         names = {field.name for field in dataclasses.fields(good)}
         assert names - set(fields) <= elsewhere, type(good)
+
+
+@pytest.mark.parametrize("name", ["promise", "review_promise"])
+def test_a_promise_is_about_the_good_scores(name: str) -> None:
+    with pytest.raises(CalibrationError, match="100 good images, but there are 3 scores"):
+        dataclasses.replace(CALIBRATION, **{name: PROMISE})
 
 
 def test_a_promise_about_review_needs_a_threshold() -> None:
