@@ -2,9 +2,9 @@
 
     python benchmarks/sensitivity_on_data.py DATA... -o benchmarks/results/sensitivity_on_data.json [--boxes NAME]
 
-Each data set is trained at 256 pixels with default settings; no test image has a say in it. Of sets without masks, or with boxes
-for masks (--boxes), only the painted defects are measured. Rows that the output holds already are kept, so that an
-interrupted run goes on.
+Each data set is trained at 256 pixels with default settings; no test image has a say in it. Of sets without masks, or
+with boxes for masks (--boxes), only the painted defects are measured. Rows that the output holds already are kept, so
+that an interrupted run goes on.
 
 - `share_found`: of all painted defects, on training images; `share_found_new`: on good test images.
 - `cpu_seconds`: what the measurement on training images took, summed over the cores.
