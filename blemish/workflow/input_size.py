@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets.sequence import ImageFiles, ResizedImages
-from blemish.decisions.promise import make_promise
 from blemish.detectors.base import FitFunction, FitRequest
 from blemish.errors import SettingsError
 from blemish.images.resize import choose_input_hw, resize_image
@@ -30,7 +28,11 @@ MAX_MS = 50.0
 NUM_FITTED, NUM_PAINTED_ON, NUM_DEFECTS = 20, 8, 64
 """Good images of a trial, good images that are painted on, and defects."""
 NUM_FOLDS = 10
-SIGNIFICANCE = 0.05
+NUM_THRESHOLDS = 4
+"""Found is what lies over the largest good score, over the second largest and so on, on average over so many: one odd
+good image decides nothing."""
+SIGNIFICANCE, NUM_DRAWS = 0.05, 1000
+"""A size is clearly better when less than this share of so many draws of the images do not find it better."""
 SMALL: Mapping[GradedKind, tuple[float, float]] = MappingProxyType(
     {"scratch": (0.003, 0.012), "spot": (0.015, 0.06), "missing": (0.015, 0.06), "texture": (0.015, 0.05)}
 )
@@ -41,12 +43,24 @@ SMALL: Mapping[GradedKind, tuple[float, float]] = MappingProxyType(
 class TriedSize:
     """An input size (height, width), the share of small painted defects that it found, and its time for one image.
 
-    `found` is None where the size takes too long.
+    `found` is a mean over thresholds (`NUM_THRESHOLDS`), None where the size takes too long.
     """
 
     input_hw: tuple[int, int]
     milliseconds: float
     found: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrialScores:
+    """Scores of good images that a trial's fit did not see, and of painted ones; the same images for each size.
+
+    `canvas` is for each painted image the number of the good one that it was painted on.
+    """
+
+    good: NDArray[np.float64]
+    painted: NDArray[np.float64]
+    canvas: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,9 @@ def choose_size(
 ) -> ChosenSize:
     """The smallest input size that finds small painted defects as well as the larger ones.
 
-    A trial of a size is a fit of few good images, a threshold from these held out, and small defects painted on other
-    good images. A larger size is taken where it finds clearly more of the same defects (sign test), and where an image
-    takes at most `max_ms`. Images are never enlarged beyond `SMALLEST`. `request` is the fit to come; its images
+    A trial of a size is a fit of few good images, thresholds from these held out, and small defects painted on other
+    good images. A larger size is taken where it finds clearly more of the same defects (see `is_better`), and where an
+    image takes at most `max_ms`. Images are never enlarged beyond `SMALLEST`. `request` is the fit to come; its images
     are not used. Raises SettingsError where even the smallest size takes longer than a `max_ms` that was given; None is
     `MAX_MS`.
     """
@@ -83,24 +97,28 @@ def choose_size(
     order = np.random.default_rng(request.seed).permutation(len(sources))
     fitted, painted = np.sort(order[:NUM_FITTED]), np.sort(order[NUM_FITTED : NUM_FITTED + NUM_PAINTED_ON])
     canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted], reading)]
-    planned = plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL)
-    images = [one.paint(canvases)[0] for one in planned]
+    planned = list(plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL))
+    images = [canvas.image for canvas in canvases] + [one.paint(canvases)[0] for one in planned]
+    painted_on = np.array([one.canvas for one in planned], np.intp)
     limit = MAX_MS if max_ms is None else max_ms
     tried: dict[int, TriedSize] = {}
-    hits: dict[int, NDArray[np.bool_]] = {}
+    scores: dict[int, TrialScores] = {}
 
     def is_tried(size: int) -> bool:
         """Tries a size; False where it takes too long."""
         hw = choose_input_hw(list(image_hws), size)
         chosen = ResizedImages([sources[place] for place in fitted], hw, reading, threads=request.threads)
-        trial = _fit_trial(chosen, fit, request)
-        milliseconds = _milliseconds(trial[0], images[0], hw)
+        graph, held_out = _fit_trial(chosen, fit, request)
+        milliseconds = _milliseconds(graph, images[0], hw)
         request.report("choosing the input size", len(tried) + 1, len(sizes))
         if milliseconds > limit:
             tried[size] = TriedSize(hw, round(milliseconds, 1), None)
             return False
-        hits[size] = _hits(trial, images, hw, request.threads)
-        tried[size] = TriedSize(hw, round(milliseconds, 1), round(float(hits[size].mean()), 3))
+        others = _scores(graph, images, hw, request.threads)
+        good = np.concatenate([held_out, others[: len(canvases)]])
+        scores[size] = TrialScores(good, others[len(canvases) :], painted_on)
+        found = float(_shares_found(good[None], scores[size].painted)[0])
+        tried[size] = TriedSize(hw, round(milliseconds, 1), round(found, 3))
         return True
 
     if not is_tried(SMALLEST):
@@ -114,9 +132,9 @@ def choose_size(
     best = SMALLEST
     for size in reversed(sizes[1:]):  # the largest first: where it finds no more, those between need no trial
         if is_tried(size):
-            if best == SMALLEST and not _is_better(hits[size], hits[SMALLEST]):
+            if best == SMALLEST and not is_better(scores[size], scores[SMALLEST]):
                 break
-            if best == SMALLEST or not _is_better(hits[best], hits[size]):
+            if best == SMALLEST or not is_better(scores[best], scores[size]):
                 best = size
     told = [tried[size] for size in sizes if size in tried]
     return ChosenSize(best, f"small painted defects found: {_told(told)}", tuple(told))
@@ -130,8 +148,39 @@ def _told(tried: Sequence[TriedSize]) -> str:
     return ", ".join(words)
 
 
-def _fit_trial(images: ResizedImages, fit: FitFunction, request: FitRequest[object]) -> tuple[bytes, float]:
-    """The graph of a trial and its threshold."""
+def is_better(larger: TrialScores, smaller: TrialScores) -> bool:
+    """Whether the larger size finds clearly more of the same defects: a bootstrap over the images.
+
+    Thresholds hang on few good images, so these are drawn anew as well as those painted on, the same for both sizes.
+
+    >>> good, canvas = np.linspace(0, 1, 28), np.arange(64) % 8
+    >>> low, high = (TrialScores(good, np.full(64, score), canvas) for score in (0.5, 2.0))
+    >>> is_better(high, low), is_better(low, high), is_better(high, high)
+    (True, False, False)
+    """
+    rng = np.random.default_rng(0)
+    goods = rng.integers(len(larger.good), size=(NUM_DRAWS, len(larger.good)))
+    num_canvases = int(larger.canvas.max()) + 1
+    drawn = rng.integers(num_canvases, size=(NUM_DRAWS, num_canvases))
+    weights = np.stack([np.bincount(row, minlength=num_canvases) for row in drawn])[:, larger.canvas]
+    more, fewer = (_shares_found(side.good[goods], side.painted, weights) for side in (larger, smaller))
+    return bool((more <= fewer).mean() < SIGNIFICANCE)
+
+
+def _shares_found(
+    good: NDArray[np.float64], painted: NDArray[np.float64], weights: NDArray[np.intp] | None = None
+) -> NDArray[np.float64]:
+    """For each draw of good scores (draws, n) the share of painted ones (m,) found; `weights` (draws, m) of these."""
+    thresholds = np.sort(good, axis=1)[:, -NUM_THRESHOLDS:]
+    found = (painted > thresholds[:, :, None]).mean(axis=1)
+    shares: NDArray[np.float64] = np.average(found, axis=1, weights=weights)
+    return shares
+
+
+def _fit_trial(
+    images: ResizedImages, fit: FitFunction, request: FitRequest[object]
+) -> tuple[bytes, NDArray[np.float64]]:
+    """The graph of a trial and the held-out scores of its images."""
     folds = tuple(np.arange(start, len(images), NUM_FOLDS) for start in range(NUM_FOLDS))
     made = fit(
         FitRequest(
@@ -145,18 +194,16 @@ def _fit_trial(images: ResizedImages, fit: FitFunction, request: FitRequest[obje
         )
     )
     assert made.held_out is not None
-    scores = np.sort(made.held_out.anomaly_scores)
-    return made.graph, float(scores[len(scores) - 1 - make_promise(len(scores), 0.05).num_over])
+    return made.graph, made.held_out.anomaly_scores.astype(np.float64)
 
 
-def _hits(trial: tuple[bytes, float], images: Sequence[Image], hw: tuple[int, int], threads: int) -> NDArray[np.bool_]:
-    """Which of the painted images lie over the threshold."""
-    session = Session(trial[0], threads=1)
+def _scores(graph: bytes, images: Sequence[Image], hw: tuple[int, int], threads: int) -> NDArray[np.float64]:
+    session = Session(graph, threads=1)
 
     def score(image: Image) -> float:
         return session.predict([resize_image(image, hw)])[0].anomaly_score
 
-    return np.array([found > trial[1] for found in map_in_order(score, images, threads)])
+    return np.array(list(map_in_order(score, images, threads)))
 
 
 def _milliseconds(graph: bytes, image: Image, hw: tuple[int, int]) -> float:
@@ -168,15 +215,3 @@ def _milliseconds(graph: bytes, image: Image, hw: tuple[int, int]) -> float:
         session.predict([resized])
         taken.append(1000 * (time.perf_counter() - start))
     return min(taken)
-
-
-def _is_better(larger: NDArray[np.bool_], smaller: NDArray[np.bool_]) -> bool:
-    """Whether the larger size finds clearly more of the same defects: a one-sided sign test.
-
-    >>> [_is_better(np.ones(count, np.bool_), np.zeros(count, np.bool_)) for count in (3, 10)]
-    [False, True]
-    """
-    gained, lost = int((larger & ~smaller).sum()), int((smaller & ~larger).sum())
-    total = gained + lost
-    ways = sum(math.comb(total, count) for count in range(gained, total + 1))
-    return bool(ways < SIGNIFICANCE * 2**total)
