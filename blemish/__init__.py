@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from blemish.inspection.inspector import Inspector
+    from blemish.line.sources import open_source
     from blemish.model import Model, load, train
     from blemish.registry import detector_names
     from blemish.schema import Calibration, Evaluation, ReadSettings, Region, TrainingRun, Verdict
@@ -55,6 +56,7 @@ _HOMES = {
     "Verdict": "blemish.schema",
     "detector_names": "blemish.registry",
     "load": "blemish.model",
+    "open_source": "blemish.line.sources",
     "train": "blemish.model",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "Verdict",
     "detector_names",
     "load",
+    "open_source",
     "train",
 ]
 

@@ -158,11 +158,9 @@ class Model:
         watch_drift: bool = False,
     ) -> Generator[Event, None, None]:
         from blemish.line.sinks import output_sinks
-        from blemish.line.stream import run
+        from blemish.line.stream import images_at_once, run
 
-        inspector = self.make_inspector(
-            watch_drift=watch_drift, num_images=1 if source.is_live else 2 if source.size is None else source.size
-        )
+        inspector = self.make_inspector(watch_drift=watch_drift, num_images=images_at_once(source))
         kept = (*sinks, *(() if output is None else output_sinks(Path(output))))
         yield from run(source, inspector, kept, watch=watch, lot=lot, num_threads=self.threads)
 

@@ -1,16 +1,19 @@
-"""The hand-written table of detectors and where they live; modules are imported when they are asked for."""
+"""The hand-written tables of detectors, sources and sinks and where they live; imported when they are asked for."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blemish.errors import SettingsError
 
 if TYPE_CHECKING:
     from blemish.detectors.base import Detector
+    from blemish.line.sinks import Sink
+    from blemish.line.sources import Source
 
 DETECTORS = {
     "patchcore": "blemish.detectors.patchcore",
@@ -26,20 +29,43 @@ DETECTORS = {
 }
 """Name -> module. Plug-ins add to it through the entry point group `blemish.detectors`."""
 
+SOURCES = {
+    "camera": "blemish.line.camera:open_camera",
+    "http": "blemish.line.camera:open_stream",
+    "https": "blemish.line.camera:open_stream",
+    "rtmp": "blemish.line.camera:open_stream",
+    "rtsp": "blemish.line.camera:open_stream",
+    "rtsps": "blemish.line.camera:open_stream",
+    "udp": "blemish.line.camera:open_stream",
+}
+"""What stands before the colon of an address -> function of the whole address. Plug-ins: group `blemish.sources`."""
+
+SINKS = {
+    "copy": "blemish.line.sorting:SortSink",
+    "csv": "blemish.line.sinks:CsvSink",
+    "jsonl": "blemish.line.sinks:JsonLinesSink",
+    "overlays": "blemish.line.sinks:OverlaySink",
+    "parquet": "blemish.line.parquet:ParquetSink",
+    "sqlite": "blemish.line.history:HistorySink",
+}
+"""Name -> class or function of the place to write to, a text. Plug-ins: group `blemish.sinks`."""
+
+SINK_PACKAGES = {"parquet": "pyarrow"}
+"""Sink -> the package of the extra of its name that it needs."""
+
 LEARN_PACKAGES = ("torch", "lightning", "safetensors")
 """What the extra `learn` brings and its detectors import, some of it only once a training begins."""
 
 PLUGIN_GROUP = "blemish.detectors"
+SOURCE_GROUP = "blemish.sources"
+SINK_GROUP = "blemish.sinks"
 DEFAULT_DETECTOR = "patchcore"
 DEFAULT_BACKBONE = "efficientnet-lite0"
 
 
 def detector_names() -> tuple[str, ...]:
     """All names that `load_detector` knows: the package's own, then those of plug-ins."""
-    return (
-        *DETECTORS,
-        *sorted(point.name for point in entry_points(group=PLUGIN_GROUP) if point.name not in DETECTORS),
-    )
+    return _names(DETECTORS, PLUGIN_GROUP)
 
 
 def load_detector(name: str) -> Detector:
@@ -58,3 +84,50 @@ def load_detector(name: str) -> Detector:
             )
     detector: Detector = importlib.import_module(module)
     return detector
+
+
+def source_names() -> tuple[str, ...]:
+    """What may stand before the colon of an address: the package's own, then that of plug-ins."""
+    return _names(SOURCES, SOURCE_GROUP)
+
+
+def sink_names() -> tuple[str, ...]:
+    """All names that `load_sink` knows: the package's own, then those of plug-ins."""
+    return _names(SINKS, SINK_GROUP)
+
+
+def load_source(name: str) -> Callable[[str], Source]:
+    """What opens addresses that begin with `name:`. Raises SettingsError where there is none."""
+    found = _load(SOURCES, SOURCE_GROUP, name)
+    if found is None:
+        raise SettingsError(
+            f"no source is called '{name}'; addresses begin with {', '.join(f'{known}:' for known in source_names())}"
+        )
+    opened: Callable[[str], Source] = found
+    return opened
+
+
+def load_sink(name: str) -> Callable[[str], Sink]:
+    """What makes the sink of that name. Raises SettingsError where there is none or an extra is missing."""
+    package = SINK_PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise SettingsError(
+            f"sink '{name}' needs the extra `{name}` (missing: {package}): pip install \"blemish[{name}]\""
+        )
+    found = _load(SINKS, SINK_GROUP, name)
+    if found is None:
+        raise SettingsError(f"no sink is called '{name}'; there are {', '.join(sink_names())}")
+    made: Callable[[str], Sink] = found
+    return made
+
+
+def _names(own: Mapping[str, str], group: str) -> tuple[str, ...]:
+    return (*own, *sorted(point.name for point in entry_points(group=group) if point.name not in own))
+
+
+def _load(own: Mapping[str, str], group: str, name: str) -> Any:
+    """The object of a name, of the package or of a plug-in; None where there is none."""
+    if name in own:
+        module, _, attribute = own[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return next((point.load() for point in entry_points(group=group) if point.name == name), None)

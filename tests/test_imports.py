@@ -82,6 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "safetensors": {"learned"},
     "timm": {"learned"},
     "cv2": {
+        "line",
         "runtime/threads.py",
         "images",
         "datasets",
@@ -98,7 +99,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "matplotlib": {"inspection"},
     "jinja2": {"reports"},
     "ray": {"cluster", "learned/ray_workers.py"},
-    "pyarrow": {"cluster"},
+    "pyarrow": {"cluster", "line/parquet.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic": {
@@ -123,6 +124,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 NEEDS_EXTRA = {
     "runtime/openvino_runner.py": "openvino",
     "learned/ray_workers.py": "ray",
+    "line/parquet.py": "pyarrow",
     "cluster/archive.py": "pyarrow",
     "cluster/table.py": "pyarrow",
     "cluster/pieces.py": "pyarrow",

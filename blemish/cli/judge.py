@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ from blemish.cli.options import (
     read_settings,
 )
 from blemish.errors import SettingsError
+
+if TYPE_CHECKING:
+    from blemish.line.sinks import Sink
+    from blemish.line.sources import Source
 
 HEADLINES = (
     "image_auroc",
@@ -113,12 +117,13 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
 def inspect(
     bundle: BundleFile,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Image files or folders of images; with --ray also s3://bucket/folder and the like.",
+            help="Image files or folders of images; a camera (camera:0), a stream (rtsp://...) or a video; with --ray "
+            "also s3://bucket/folder and the like.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -126,6 +131,29 @@ def inspect(
             "--output",
             help="Folder for verdicts.jsonl, verdicts.csv and overlays; with --ray for tables in Parquet.",
         ),
+    ] = None,
+    follow: Annotated[
+        Path | None,
+        typer.Option(
+            help="Watch this folder: each image is judged once, when it is complete, until the command is stopped; "
+            "with -o also over a restart."
+        ),
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="With -o: move image files to accept, review, reject or unreadable there.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="With -o: copy image files to these folders.")] = False,
+    sinks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sink",
+            metavar="NAME:PLACE",
+            help="Another place for verdicts: csv:FILE, jsonl:FILE, overlays:FOLDER, copy:FOLDER, sqlite:FILE, "
+            "parquet:FOLDER (extra `parquet`), or that of a plug-in; may be given many times.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="At most so many images a second, as a line would bring them.")
     ] = None,
     fail_on_reject: Annotated[
         bool,
@@ -160,12 +188,11 @@ def inspect(
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
     from blemish import model
     from blemish.cli.tell import Teller
-    from blemish.line.sinks import output_sinks
-    from blemish.line.sources import FileSource
-    from blemish.line.stream import run
+    from blemish.line.stream import images_at_once, run
     from blemish.watching.watch import Watch
 
     reading = read_settings(page=page, max_pixels=max_pixels)
+    places = images or []
     if ray is not None:
         from blemish.cli.archive import inspect_on_ray
 
@@ -173,26 +200,31 @@ def inspect(
             raise SettingsError(
                 "with --ray leave out --lot, --watch and --threads: workers judge in no order, one core each"
             )
-        judged_there = inspect_on_ray(bundle, images, output, ray, engine=engine, reading=reading, part=part, json=json)
+        if follow is not None or move or copy or sinks or rate is not None or not places:
+            raise SettingsError(
+                "with --ray give folders of images, and leave out --follow, --move, --copy, --sink, --rate"
+            )
+        judged_there = inspect_on_ray(bundle, places, output, ray, engine=engine, reading=reading, part=part, json=json)
         raise typer.Exit(2 if judged_there["unreadable"] else int(fail_on_reject and judged_there["reject"] > 0))
-    remote = [place for place in (*images, output or "") if "://" in place]
-    if remote:
-        raise SettingsError(f"{remote[0]}: object stores are read and written with --ray (extra `cluster`)")
+    if output is not None and "://" in output:
+        raise SettingsError(f"{output}: object stores are written to with --ray (extra `cluster`)")
     folder = None if output is None else Path(output)
-    source = FileSource(images)
+    source = _open_source(places, follow, folder, is_moving=move, rate=rate)
+    if lot and source.size is None:
+        raise SettingsError("--lot needs images that have an end: leave it out with a camera or --follow")
     made = model.load(bundle, engine=engine, threads=threads, reading=reading)
-    inspector = made.make_inspector(watch_drift=True, num_images=len(source.paths))
+    inspector = made.make_inspector(watch_drift=True, num_images=images_at_once(source))
     watch_file = watch or (None if folder is None else folder / "drift.json")
     drift = Watch(made.calibration, watch_file, say) if inspector.watch_drift else None
     events = run(
         source,
         inspector,
-        () if folder is None else output_sinks(folder),
+        _sinks(folder, sinks or (), is_moving=move, is_copying=copy),
         watch=drift,
         lot=false_discovery_rate if lot else None,
         num_threads=threads,
     )
-    teller = Teller(is_json=json, is_lot=lot)
+    teller = Teller(is_json=json, is_lot=lot, is_endless=source.size is None)
     with stopped_by_signals(source.close) as stopped, progress_bars() as progress, closing(events):
         for event in events:
             teller.tell(event)
@@ -201,4 +233,66 @@ def inspect(
             if folder is None and lost_output() is not None:
                 raise typer.Exit(EXIT_SIGNAL + SIGPIPE)  # nobody is left to be told
     status = teller.status(fail_on_reject=fail_on_reject, fail_on_drift=fail_on_drift)
-    raise typer.Exit(status or (EXIT_SIGNAL + stopped[0] if stopped else 0))
+    # What has no end is stopped in this way, and only so.
+    raise typer.Exit(status or (EXIT_SIGNAL + stopped[0] if stopped and source.size is not None else 0))
+
+
+def _open_source(
+    places: Sequence[str], follow: Path | None, folder: Path | None, *, is_moving: bool, rate: float | None
+) -> Source:
+    """The source that the arguments name."""
+    from blemish.line.sources import FileSource, ReplaySource, is_address, open_source
+
+    if follow is not None:
+        from blemish.datasets.listing import VERDICTS
+        from blemish.line.follow import FollowSource
+        from blemish.line.sorting import output_folders
+
+        if places:
+            raise SettingsError(f"{places[0]}: with --follow give no other images")
+        source: Source = FollowSource(
+            follow,
+            record=None if folder is None else folder / VERDICTS,
+            finishes_moves=is_moving,
+            without=() if folder is None else output_folders(folder, follow),
+        )
+    elif not places:
+        raise SettingsError("give images or folders, a camera such as camera:0, or --follow FOLDER")
+    elif len(places) == 1:
+        source = open_source(places[0])
+    else:
+        address = next((place for place in places if is_address(place)), None)
+        if address is not None:
+            raise SettingsError(f"{address}: give a camera or stream by itself, without other images")
+        source = FileSource(places)
+    return source if rate is None else ReplaySource(source, rate)
+
+
+def _sinks(folder: Path | None, named: Sequence[str], *, is_moving: bool, is_copying: bool) -> tuple[Sink, ...]:
+    """The sinks that the arguments name; the JSON lines of the output folder, which say what is done, come last."""
+    from blemish.line.sinks import output_sinks
+
+    made = [] if not named else [_named_sink(text) for text in named]
+    if folder is None:
+        if is_moving or is_copying:
+            raise SettingsError("--move and --copy need an output folder: -o out")
+        return tuple(made)
+    if not (is_moving or is_copying):
+        return (*made, *output_sinks(folder))
+    from blemish.line.sorting import RemoveSink, SortSink
+
+    if is_moving and is_copying:
+        raise SettingsError("--move and --copy exclude each other")
+    kept = (SortSink(folder, is_moving=is_moving), *made, *output_sinks(folder))
+    return (*kept, RemoveSink()) if is_moving else kept
+
+
+def _named_sink(text: str) -> Sink:
+    from blemish.registry import load_sink, sink_names
+
+    name, separator, place = text.partition(":")
+    if not separator or not place:
+        raise SettingsError(
+            f"--sink {text}: give NAME:PLACE, for example sqlite:history.db; names: {', '.join(sink_names())}"
+        )
+    return load_sink(name)(place)

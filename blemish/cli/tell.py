@@ -16,8 +16,9 @@ from blemish.line.sinks import event_row
 class Teller:
     """Tells a person or a program of the events of a stream, and knows in the end how it went."""
 
-    def __init__(self, *, is_json: bool, is_lot: bool) -> None:
+    def __init__(self, *, is_json: bool, is_lot: bool, is_endless: bool) -> None:
         self.num_images = 0
+        self._is_endless = is_endless
         self._is_json, self._is_lot = is_json, is_lot
         self._left_out: list[LeftOut] = []
         self._lot_rows: list[dict[str, Any]] = []
@@ -36,7 +37,8 @@ class Teller:
     def tell(self, event: Event) -> None:
         if isinstance(event, LeftOut):
             self._left_out.append(event)
-            return
+            if not self._is_endless:  # more may follow, to be told in one line
+                return
         self._tell_left_out()
         if isinstance(event, Judged):
             self._tell_verdict(event)
@@ -56,7 +58,7 @@ class Teller:
                 say(f"blemish: {event.error}; verdicts go on")
         elif isinstance(event, Notice):
             say(event.message)
-        else:
+        elif isinstance(event, End):
             self._tell_end(event)
 
     def _tell_verdict(self, event: Judged) -> None:
@@ -65,7 +67,7 @@ class Teller:
         if not self._is_lot:
             self._has_reject |= verdict.decision == "reject"
         if not self._is_json:
-            count = len(verdict.regions)
+            count = len(verdict.regions) + verdict.num_more_regions
             found = f"  {count} region{'s' if count > 1 else ''}" if count else ""
             show(f"{verdict.decision:7} {verdict.display_score:5.1f}  {verdict.path}{found}")
         elif self._is_lot:
@@ -107,6 +109,7 @@ class Teller:
         say(
             f"{sum(end.counts.values()) - end.counts['unreadable']} images: {counts or 'none judged'}"
             + (f", {self._num_unread} unreadable" if self._num_unread else "")
+            + (f", {end.num_missed} went by unseen" if end.num_missed else "")
             + f"; {end.num_images / end.seconds:.1f} images per second"
         )
         if self._num_faults:

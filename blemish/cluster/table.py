@@ -9,23 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from blemish.line.parquet import REGION
 from blemish.line.sinks import verdict_json
 from blemish.schema import Verdict
 
-REGION = pa.struct(
-    [
-        ("box", pa.list_(pa.int32())),
-        ("contour", pa.list_(pa.list_(pa.int32()))),
-        ("area_px", pa.float64()),
-        ("centroid", pa.list_(pa.float64())),
-        ("peak", pa.list_(pa.int32())),
-        ("peak_score", pa.float64()),
-        ("mean_score", pa.float64()),
-        ("length_px", pa.float64()),
-        ("area_mm2", pa.float64()),
-        ("length_mm", pa.float64()),
-    ]
-)
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),

@@ -200,7 +200,7 @@ def _list_one(folder: Path) -> tuple[Listing, list[Path]]:
     """What lies right in a folder: its images, what is left out, and the folders to search next."""
     try:
         with os.scandir(folder) as entries:
-            kinds = {entry.name: _kind(entry) for entry in entries}
+            kinds = {entry.name: entry_kind(entry) for entry in entries}
     except OSError:
         return Listing((), (LeftOut(folder, "unlistable_folder"),)), []
     sorted_out = sort_entries(kinds, folder, lambda name: _holds_image(folder / name))
@@ -253,7 +253,8 @@ def sort_entries(kinds: Mapping[str, EntryKind], folder: Path, holds_image: Call
     return SortedEntries(Listing(tuple(images), tuple(left_out)), tuple(searched), apart)
 
 
-def _kind(entry: os.DirEntry[str]) -> EntryKind:
+def entry_kind(entry: os.DirEntry[str]) -> EntryKind:
+    """What an entry of a folder is."""
     try:
         if entry.is_dir(follow_symlinks=False):
             return "folder"

@@ -25,17 +25,18 @@ class Ruling:
     reasons: tuple[str, ...]
 
 
-def apply_rules(decision: Decision, regions: tuple[Region, ...], rules: Sequence[Rule]) -> Ruling:
+def apply_rules(decision: Decision, regions: tuple[Region, ...], rules: Sequence[Rule], *, num_more: int = 0) -> Ruling:
     """The decision about an image once each region is judged by the first rule that matches it.
 
-    A region without a matching rule, and an image without regions, is judged by `decision`, that of the score. The
-    worst judgement counts; where rules ignore every region, the image is accepted.
+    A region without a matching rule, and an image without regions, is judged by `decision`, that of the score; so are
+    `num_more` regions that nobody measured. The worst judgement counts; where rules ignore every region, the image is
+    accepted.
     """
     if not rules or not regions:
         return Ruling(decision, regions, ())
     kept: list[Region] = []
     reasons: list[str] = []
-    worst: Decision = "accept"
+    worst: Decision = decision if num_more else "accept"
     for region in regions:
         rule = next((rule for rule in rules if matches(rule, region)), None)
         if rule is not None:

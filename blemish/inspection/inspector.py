@@ -125,7 +125,8 @@ def judge_prediction(
         inside = zone_mask(calibration.zone, (anomaly_map.shape[0], anomaly_map.shape[1]))
         score = reduce_map(anomaly_map, reduction, inside)
     judgement = judge(score, calibration)
-    ruling = apply_rules(judgement.decision, find_regions(anomaly_map, calibration, image_hw), calibration.rules)
+    found = find_regions(anomaly_map, calibration, image_hw)
+    ruling = apply_rules(judgement.decision, found.regions, calibration.rules, num_more=found.num_more)
     return Verdict(
         path=name,
         decision=ruling.decision,
@@ -134,6 +135,7 @@ def judge_prediction(
         p_value=judgement.p_value,
         display_score=judgement.display_score,
         regions=ruling.regions,
+        num_more_regions=found.num_more,
         milliseconds=0.0,
         bundle_id=bundle_id,
         image_hw=image_hw,

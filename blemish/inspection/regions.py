@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,31 +11,51 @@ from numpy.typing import NDArray
 from blemish.decisions.zones import zone_mask
 from blemish.schema import AnomalyMap, Calibration, Mask, Region, RegionSettings
 
+MAX_REGIONS = 1000
+"""Regions of an image that are measured and listed; the others are counted. Real defects are few."""
 Box = tuple[int, int, int, int]
 """Left, top, width and height."""
 
 
-def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tuple[int, int]) -> tuple[Region, ...]:
-    """The regions of a raw anomaly map, the one with the largest peak first; `image_hw` is the inspected image's size.
+@dataclass(frozen=True)
+class FoundRegions:
+    """The regions of a map, the one with the largest peak first, and how many more there are."""
+
+    regions: tuple[Region, ...] = ()
+    num_more: int = 0
+
+
+def find_regions(anomaly_map: AnomalyMap, calibration: Calibration, image_hw: tuple[int, int]) -> FoundRegions:
+    """The regions of a raw anomaly map, at most `MAX_REGIONS`; `image_hw` is the inspected image's size.
 
     Where any value inside the zone is over the pixel threshold there is at least one region, whatever the settings.
     """
     if anomaly_map.max() <= calibration.pixel_threshold:
-        return ()
+        return FoundRegions()
     if calibration.zone is not None:
         inside = zone_mask(calibration.zone, (anomaly_map.shape[0], anomaly_map.shape[1]))
         # Outside the zone nothing may be seen, whatever its value: least is below every threshold.
         anomaly_map = np.where(inside, anomaly_map, -np.inf).astype(np.float32)
         if anomaly_map.max() <= calibration.pixel_threshold:
-            return ()
+            return FoundRegions()
     labels, boxes = _labels(anomaly_map, calibration.pixel_threshold, calibration.regions)
-    found = np.flatnonzero(np.bincount(labels[anomaly_map > calibration.pixel_threshold]))
+    is_over = anomaly_map > calibration.pixel_threshold
+    found = np.flatnonzero(np.bincount(labels[is_over]))
+    found = found[found > 0]
+    chosen = _strongest(found, labels[is_over], anomaly_map[is_over])
     regions = [
-        _region(anomaly_map, labels, label, boxes[label], image_hw, calibration.mm_per_px)
-        for label in found.tolist()
-        if label
+        _region(anomaly_map, labels, label, boxes[label], image_hw, calibration.mm_per_px) for label in chosen.tolist()
     ]
-    return tuple(sorted(regions, key=lambda region: -region.peak_score))
+    return FoundRegions(tuple(sorted(regions, key=lambda region: -region.peak_score)), len(found) - len(chosen))
+
+
+def _strongest(found: NDArray[np.intp], labels: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The labels of the `MAX_REGIONS` regions with the largest values, in order; `labels` are those of the values."""
+    if len(found) <= MAX_REGIONS:
+        return found
+    peaks = np.full(int(found.max()) + 1, -np.inf, np.float32)
+    np.maximum.at(peaks, labels, values)
+    return np.sort(found[np.argsort(-peaks[found], kind="stable")[:MAX_REGIONS]])
 
 
 def _labels(

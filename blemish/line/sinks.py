@@ -107,6 +107,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "threshold": _number(verdict.threshold),
         "p_value": _number(verdict.p_value),
         "display_score": _number(verdict.display_score),
+        "num_regions": len(verdict.regions) + verdict.num_more_regions,
         "regions": [_region_json(region) for region in verdict.regions],
         "milliseconds": _number(verdict.milliseconds),
         "bundle_id": verdict.bundle_id,
@@ -164,7 +165,6 @@ class CsvSink:
             return
         row = event_row(event, self._lines.path.parent) or {}
         if isinstance(event, Judged):
-            row["num_regions"] = len(row["regions"])
             regions = [{name: _short(region[name]) for name in CSV_REGION} for region in row["regions"]]
             row["regions"] = json_text(regions)
             row["reasons"] = "; ".join(row["reasons"])

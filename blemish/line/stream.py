@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,7 +37,7 @@ from blemish.line.events import (
     Unreadable,
 )
 from blemish.line.sinks import Sink
-from blemish.line.sources import Source
+from blemish.line.sources import Source, time_of
 from blemish.runtime.memory import is_out_of_memory
 from blemish.runtime.pipeline import AHEAD, InOrder
 from blemish.runtime.threads import at_most, usable_cores
@@ -108,6 +107,11 @@ def run(
     yield End(counts, num_left_out, source.num_missed, num_faults, time.perf_counter() - start)
 
 
+def images_at_once(source: Source) -> int:
+    """For how many images of a source at the same time an inspector should be made: one, or several of one thread."""
+    return 1 if source.is_live else 2 if source.size is None else source.size
+
+
 class _Worker:
     """What is done with an item by one of several threads."""
 
@@ -118,9 +122,7 @@ class _Worker:
         self._large = threading.Lock()
 
     def num_threads(self, source: Source, wanted: int) -> int:
-        if (
-            self._inspector.tiling is not None
-        ):  # its tiles take all cores already: one image is read and drawn meanwhile
+        if self._inspector.tiling is not None:  # its tiles take all cores: one image is read and drawn meanwhile
             return min(wanted, 2) or 2
         return wanted or (1 if source.is_live else usable_cores())
 
@@ -329,14 +331,6 @@ class _Lots:
         ended = LotJudged(self._lot_id, tuple(self.names), lot)
         self.names, self._p_values = [], []
         return ended
-
-
-def time_of(path: Path) -> datetime | None:
-    """When a file was last changed, None where that cannot be told."""
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
-    except (OSError, OverflowError, ValueError):
-        return None
 
 
 def _fewer(num_threads: int) -> Notice:

@@ -57,8 +57,9 @@ class Verdict:
     """What is decided about one image, and why.
 
     `score` and `threshold` are raw anomaly scores; `p_value` is conformal, in (0, 1]; `display_score` is 0 to 100
-    with 50 at the threshold and is never used to decide; `anomaly_map` is raw, at the graph's map size. `conditions`
-    are the numbers that the drift watch takes, empty where nobody watches.
+    with 50 at the threshold and is never used to decide; `anomaly_map` is raw, at the graph's map size.
+    `num_more_regions` were found besides `regions`, those with the largest peaks. `conditions` are the numbers that the
+    drift watch takes, empty where nobody watches.
     """
 
     path: str
@@ -74,4 +75,5 @@ class Verdict:
     anomaly_map: AnomalyMap = field(repr=False, compare=False)
     reasons: tuple[str, ...] = ()
     conditions: tuple[float, ...] = ()
+    num_more_regions: int = 0
     reconstruction: Image | None = field(default=None, repr=False, compare=False)

@@ -98,3 +98,11 @@ def test_more_regions_never_make_a_part_better(regions: list[Region], text: str,
     order = ("accept", "review", "reject")
     fewer, more = decide(text, *regions[:1], by_score=by_score), decide(text, *regions, by_score=by_score)
     assert order.index(more) >= order.index(fewer)
+
+
+def test_rules_do_not_accept_what_nobody_measured() -> None:
+    """Where an image has more regions than are measured, the score speaks for the others."""
+    rules = parse_rules("ignore spots")
+    assert apply_rules("reject", (SPOT,), rules).decision == "accept"
+    assert apply_rules("reject", (SPOT,), rules, num_more=3).decision == "reject"
+    assert apply_rules("accept", (SPOT,), rules, num_more=3).decision == "accept"

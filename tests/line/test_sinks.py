@@ -53,8 +53,8 @@ class TestRows:
     def test_a_verdict_has_flat_names_and_no_map(self, judged_of):
         found = event_row(judged_of(score=9.0, reasons=("score 9 is over the threshold 5",)))
         assert " ".join(found) == (
-            "path time decision score threshold p_value display_score regions milliseconds bundle_id reasons overlay "
-            "sorted_to part_id lot_id"
+            "path time decision score threshold p_value display_score num_regions regions milliseconds bundle_id "
+            "reasons overlay sorted_to part_id lot_id"
         )
         assert found["decision"] == "reject"
         assert found["regions"][0]["box"] == [4, 6, 8, 6]
