@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from blemish.inspection.inspector import Inspector
-    from blemish.line.sources import open_source
+    from blemish.line.addresses import open_source
     from blemish.model import Model, load, train
     from blemish.registry import detector_names
     from blemish.schema import Calibration, Evaluation, ReadSettings, Region, TrainingRun, Verdict
@@ -56,7 +56,7 @@ _HOMES = {
     "Verdict": "blemish.schema",
     "detector_names": "blemish.registry",
     "load": "blemish.model",
-    "open_source": "blemish.line.sources",
+    "open_source": "blemish.line.addresses",
     "train": "blemish.model",
 }
 

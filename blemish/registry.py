@@ -37,6 +37,7 @@ SOURCES = {
     "rtsp": "blemish.line.camera:open_stream",
     "rtsps": "blemish.line.camera:open_stream",
     "udp": "blemish.line.camera:open_stream",
+    "video": "blemish.line.camera:open_video",
 }
 """What stands before the colon of an address -> function of the whole address. Plug-ins: group `blemish.sources`."""
 

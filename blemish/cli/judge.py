@@ -241,7 +241,8 @@ def _open_source(
     places: Sequence[str], follow: Path | None, folder: Path | None, *, is_moving: bool, rate: float | None
 ) -> Source:
     """The source that the arguments name."""
-    from blemish.line.sources import FileSource, ReplaySource, is_address, open_source
+    from blemish.line.addresses import is_address, open_source
+    from blemish.line.sources import FileSource, ReplaySource
 
     if follow is not None:
         from blemish.datasets.listing import VERDICTS

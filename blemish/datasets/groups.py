@@ -61,7 +61,7 @@ def named_groups(names: Sequence[str], pattern: str) -> Groups:
     "folder" stands for the folder of each image. Raises SettingsError where the pattern cannot be read, matches not
     all names, or puts more than half of the images into one group.
 
-    >>> named_groups(["a1_x.png", "a1_y.png", "b7_x.png"], r"^[a-z]\\d").numbers.tolist()
+    >>> named_groups(["a1_x.png", "a1_y.png", "b7_x.png", "c2_x.png"], r"^[a-z]\\d").numbers.tolist()
     [0, 0, 1, 2]
     """
     if pattern == "folder":

@@ -198,6 +198,11 @@ def open_stream(address: str) -> CameraSource:
     return CameraSource(address)
 
 
+def open_video(address: str) -> VideoSource:
+    """A video file, as `video:parts.mp4`."""
+    return VideoSource(address.partition(":")[2])
+
+
 def shown_address(address: str) -> str:
     """An address as it may be shown: without name and password.
 

@@ -23,8 +23,7 @@ from blemish.datasets.listing import VERDICTS, entry_kind, natural_key, sort_ent
 from blemish.errors import DataError, ImageError
 from blemish.files import why_not_a_file
 from blemish.images.container import ContainerError, Source
-from blemish.images.decode import MAX_FILE_BYTES
-from blemish.images.read import check_content, read_container
+from blemish.images.read import MAX_FILE_BYTES, check_content, read_container
 from blemish.line.events import Item, Origin
 from blemish.line.sources import Given, time_of
 from blemish.text import readable

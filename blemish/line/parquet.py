@@ -114,7 +114,8 @@ class ParquetSink:
     def _begin(self) -> None:
         self._lines = JsonLinesSink(self._lines_path)
         self._lines.__enter__()
-        self._num_rows = sum(1 for _ in self._lines_path.open("rb"))
+        with self._lines_path.open("rb") as file:
+            self._num_rows = sum(1 for _ in file)
 
     def _finish(self) -> None:
         """Makes a file of the rows so far."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -192,11 +193,14 @@ def events_of_every_kind(folder: Path) -> tuple[Event, ...]:
 def _iterated(source: Source) -> Iterator[queue.Queue[Given | BaseException | None]]:
     """What a source gives, put into a queue by a thread; None at its end."""
     given: queue.Queue[Given | BaseException | None] = queue.Queue()
+    is_over = threading.Event()
 
     def iterate() -> None:
         try:
             for item in source:
                 given.put(item)
+                if is_over.wait(0.001):  # one that does not end must not fill the memory
+                    return
         except BaseException as error:
             given.put(error)
         given.put(None)
@@ -205,13 +209,15 @@ def _iterated(source: Source) -> Iterator[queue.Queue[Given | BaseException | No
     try:
         yield given
     finally:
+        is_over.set()
         source.close()
 
 
 def _drain(given: queue.Queue[Any]) -> None:
     """Waits for the end of what was begun."""
+    end = time.monotonic() + SECONDS
     try:
-        while given.get(timeout=SECONDS) is not None:
+        while given.get(timeout=max(0.0, end - time.monotonic())) is not None:
             pass
     except queue.Empty:
         raise AssertionError(f"the source did not end within {SECONDS:g} s after it was closed") from None

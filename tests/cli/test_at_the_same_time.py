@@ -53,7 +53,7 @@ def test_inspections_into_one_folder(bundle_file: Path, product_folder: Path, tm
     assert overlays == set((tmp_path / "out" / "overlays").rglob("*.png"))
     assert len(overlays) == len(rows)
     assert json.loads((tmp_path / "out" / "drift.json").read_bytes())["state"]["num_parts"] == len(rows)
-    assert [path for path in (tmp_path / "out").rglob(".*")] == []
+    assert list((tmp_path / "out").rglob(".*")) == []
 
 
 def test_inspections_with_one_drift_watch(bundle_file: Path, product_folder: Path, tmp_path: Path) -> None:

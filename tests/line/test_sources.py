@@ -29,15 +29,21 @@ def level(number: int) -> np.ndarray:
     return np.full((32, 48, 3), number, np.uint8)
 
 
-def test_arrays_are_named_by_their_number_and_copied(product: TinyProduct) -> None:
+def test_arrays_are_named_by_their_number_and_copied() -> None:
     buffer = GRAY.copy()
-    first, second, third = ArraySource([buffer, GRAY.astype(np.uint16) * 257, GRAY.astype(np.int64)], name="frame")
+    first, second, third = ArraySource([buffer, GRAY.astype(np.uint16) * 257, "no array"], name="frame")
     buffer[:] = 0
     assert [item.origin.name for item in (first, second, third)] == ["frame 0", "frame 1", "frame 2"]
-    assert np.array_equal(first.content, second.content)
-    assert first.content.shape == (32, 48, 3)
+    assert np.array_equal(first.content, GRAY)
+    assert second.content.dtype == np.uint16, "what the values mean, the bundle says"
     assert isinstance(third.content, ImageError)
     assert str(third.content).startswith("frame 2: ")
+
+
+def test_an_array_that_is_no_image_is_unreadable(model: Model) -> None:
+    unreadable, _ = run(ArraySource([GRAY.astype(np.int64)], name="frame"), model.inspector)
+    assert isinstance(unreadable, Unreadable)
+    assert str(unreadable.error).startswith("frame 0: ")
 
 
 def test_an_origin_needs_a_time_with_a_zone() -> None:

@@ -134,6 +134,7 @@ BAD: dict[Any, dict[str, tuple[Any, ...]]] = {
         "graph_sha256": ("", "two\nlines"),
         "method": ("guess",),
         "good_scores": ((), (0.1,), (0.1, 0.2), (0.2, 0.1, 0.3), (0.1, 0.2, math.nan), (0.1, 0.2, 1e39), (True, 2, 3)),
+        "good_shares": ((0.5,), (0.5, 0.5, 0.0), (1.0, 1.0, 2.0), (0.5, math.nan, 0.5)),
         "good_map_maxima": ((), (0.1, 0.2), (0.2, 0.1, 0.3), (0.1, 0.2, math.inf)),
         "image_threshold": (*NO_NUMBERS, 1e39, 0.1),
         "pixel_threshold": (*NO_NUMBERS, 1e39),
