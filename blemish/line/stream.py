@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from blemish.datasets.left_out import LeftOut
 from blemish.decisions.lot import judge_lot
-from blemish.errors import BlemishError, CalibrationError, ImageError, OutputError
+from blemish.errors import BlemishError, CalibrationError, ImageError, OutputError, SettingsError
 from blemish.images.decode import LARGE_PIXELS, as_image, decode_image, read_image, read_image_hw
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
@@ -62,9 +62,12 @@ def run(
     many threads as cores; one, for a live source). `watch` takes in each verdict and is saved at the end. With `lot`,
     a false discovery rate, each lot is judged as one when it ends. The last event is `End`, when all sinks are closed.
 
-    Raises OutputError where a sink cannot be begun, EngineError where the graph cannot run, and what the source raises.
+    Raises SettingsError where a watch is given and the inspector measures nothing to watch, OutputError where a sink
+    cannot be begun, EngineError where the graph cannot run, and what the source raises.
     Closing the source ends the stream after the images under way; closing the stream ends it at once.
     """
+    if watch is not None and not inspector.watch_drift:
+        raise SettingsError("the inspector measures no conditions to watch: make it with watch_drift=True")
     start = time.perf_counter()
     counts = dict.fromkeys(COUNTED, 0)
     num_left_out = num_faults = 0

@@ -21,7 +21,7 @@ import pytest
 from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import list_images
 from blemish.decisions.zones import zone_from_mask
-from blemish.errors import DataError, ImageError, OutputError
+from blemish.errors import DataError, ImageError, OutputError, SettingsError
 from blemish.inspection.inspector import Inspector
 from blemish.line import stream
 from blemish.line.events import (
@@ -120,6 +120,12 @@ def test_the_drift_watch_sees_parts_in_order(model: Model, parts: Path, four_cor
         states.append((tmp_path / f"{num_threads}.json").read_bytes())
         assert len(judged(events)) == 48
     assert states[0] == states[1]
+
+
+def test_a_watch_needs_an_inspector_that_measures(model: Model, parts: Path, tmp_path: Path) -> None:
+    watch = Watch(model.calibration, tmp_path / "drift.json", print)
+    with pytest.raises(SettingsError, match="watch_drift=True"):
+        next(run(FileSource([parts]), Inspector(model.bundle), watch=watch))
 
 
 def test_a_drift_alarm_is_an_event_behind_the_part_that_raised_it(tmp_path: Path) -> None:
