@@ -10,7 +10,7 @@ the promise of the package, and its true false reject rate is measured on many f
 - `failed`: the share of plants whose true rate is above the stated 95 % limit; 5 % are allowed.
 - `found`: the share of defects over the threshold; a defect is a good part moved by 6.
 
-`cross` finds images of one part as the package does, by their distances. The orders: `mixed` (heavy tails), `tied`
+`cross` and `split` find images of one part as the package does, by their distances. The orders: `mixed` (heavy tails), `tied`
 (rounded scores), `batches` (ten parts in a row share an offset, future parts come from other batches: this breaks the
 assumption), `one kind` (a tenth of the parts, now and in future, are of a kind that stands together in the order of
 names), `several images` (four images of each part in a row; future parts are new ones).
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from record import origin, write_record
 
-from blemish.datasets.groups import found_groups, group_folds, no_groups
+from blemish.datasets.groups import Groups, found_groups, group_folds
 from blemish.datasets.split import block_folds, holdout_split
 from blemish.decisions.promise import make_promise
 
@@ -38,7 +38,7 @@ HELD_OUT = 0.25
 NUM_PLANTS = 100
 NUM_FUTURE = 2000
 NUM_DEFECTS, DAMAGE = 1000, 6.0
-NUM_GOOD = (20, 50, 100, 209)
+NUM_GOOD = (20, 50, 100, 209, 400, 1000)
 ORDERS = ("mixed", "tied", "batches", "one kind", "several images")
 BATCH_SIZE = 10
 IMAGES_OF_A_PART = 4
@@ -92,10 +92,15 @@ def held_out(good: Array, folds: Sequence[NDArray[np.intp]], shares: NDArray[np.
     return Scores(scores, shares, lambda parts: nearest(good, parts))
 
 
-def cross(good: Array, rng: np.random.Generator) -> Scores:
-    squared = ((good[:, None] - good[None]) ** 2).sum(axis=2)
+def parts_of(good: Array) -> Groups:
+    squares = (good**2).sum(axis=1)
+    squared = np.maximum(squares[:, None] + squares - 2 * good @ good.T, 0)
     np.fill_diagonal(squared, np.inf)
-    groups = found_groups([squared])
+    return found_groups([squared])
+
+
+def cross(good: Array, rng: np.random.Generator) -> Scores:
+    groups = parts_of(good)
     return held_out(good, group_folds(groups, NUM_FOLDS, int(rng.integers(1_000_000))), groups.shares())
 
 
@@ -104,8 +109,9 @@ def blocks(good: Array, rng: np.random.Generator) -> Scores:
 
 
 def split(good: Array, rng: np.random.Generator) -> Scores:
-    kept, held = holdout_split(no_groups(len(good)), HELD_OUT, int(rng.integers(1_000_000)))
-    return Scores(nearest(good[kept], good[held]), np.ones(len(held)), lambda parts: nearest(good[kept], parts))
+    groups = parts_of(good)
+    kept, held = holdout_split(groups, HELD_OUT, int(rng.integers(1_000_000)))
+    return Scores(nearest(good[kept], good[held]), groups.shares()[held], lambda parts: nearest(good[kept], parts))
 
 
 METHODS: dict[str, Callable[[Array, np.random.Generator], Scores]] = {"cross": cross, "blocks": blocks, "split": split}
