@@ -10,10 +10,10 @@ the promise of the package, and its true false reject rate is measured on many f
 - `failed`: the share of plants whose true rate is above the stated 95 % limit; 5 % are allowed.
 - `found`: the share of defects over the threshold; a defect is a good part moved by 6.
 
-`cross` and `split` find images of one part as the package does, by their distances. The orders: `mixed` (heavy tails),
-`tied` (rounded scores), `batches` (ten parts in a row share an offset, future parts come from other batches: this breaks the
-assumption), `one kind` (a tenth of the parts, now and in future, are of a kind that stands together in the order of
-names), `several images` (four images of each part in a row; future parts are new ones).
+`cross` and `split` find images of one part as the package does, by their distances. The orders: `mixed` (heavy
+tails), `tied` (rounded scores), `batches` (ten parts in a row share an offset, future parts come from other batches:
+this breaks the assumption), `one kind` (a tenth of the parts, now and in future, are of a kind that stands together
+in the order of names), `several images` (four images of each part in a row; future parts are new ones).
 """
 
 from __future__ import annotations
