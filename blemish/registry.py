@@ -102,7 +102,8 @@ def load_source(name: str) -> Callable[[str], Source]:
     found = _load(SOURCES, SOURCE_GROUP, name)
     if found is None:
         raise SettingsError(
-            f"no source is called '{name}'; addresses begin with {', '.join(f'{known}:' for known in source_names())}"
+            f"no source is called '{name}'; addresses begin with {', '.join(f'{known}:' for known in source_names())}, "
+            "and object stores are read with --ray (extra `cluster`)"
         )
     opened: Callable[[str], Source] = found
     return opened

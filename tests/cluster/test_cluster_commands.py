@@ -157,7 +157,7 @@ class TestWhatIsWrongIsSaidInOneLine:
         assert "give a folder for the table" in self.line_of(run(*archive[:3], "--ray"))
 
     def test_a_store_without_a_cluster(self, run: Any, bundle_path: Path) -> None:
-        assert "with --ray" in self.line_of(run("inspect", bundle_path, "s3://bucket/parts"))
+        assert "read with --ray" in self.line_of(run("inspect", bundle_path, "s3://bucket/parts"))
 
     def test_a_store_of_an_unknown_kind(self, run: Any, bundle_path: Path, tmp_path: Path) -> None:
         line = self.line_of(run("inspect", bundle_path, "tape://7/parts", "-o", tmp_path / "out", "--ray"))
