@@ -122,7 +122,7 @@ def fit(request: dict[str, Any]) -> dict[str, Any]:
     )
     INFERENCERS[request["detector"]] = OpenVINOInferencer(path, device="CPU")
     size = sum(file.stat().st_size for file in (path.with_suffix(".xml"), path.with_suffix(".bin")))
-    return {"seconds": times, "export_mb": size / 1e6}
+    return {"seconds": times, "export_mb": size / 1e6, "file": str(path)}
 
 
 def measure_selection(entries: int, times: dict[str, float]) -> None:
