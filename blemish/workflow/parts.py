@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets.groups import Groups, found_groups, share_in_new_batches
+from blemish.datasets.split import block_folds
 from blemish.decisions.promise import percent
+from blemish.detectors.base import FitFunction, FitRequest
 from blemish.errors import SettingsError
 from blemish.graph.embedding import PackedLayer, build_packed_embedding, packed_layers
 from blemish.images.resize import choose_input_hw, resize_image
 from blemish.registry import DEFAULT_BACKBONE
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.pipeline import map_in_order
-from blemish.schema import Image, Progress, silent
+from blemish.schema import HeldOut, Image, Progress, silent
 from blemish.weights import find_backbone
 
 SIZE = 128
@@ -25,6 +28,8 @@ SIZE = 128
 STRIDES = (8, 16)
 NUM_VALUES = 8192
 """Values of an embedding that are compared, drawn from all."""
+NUM_BATCH_FOLDS = 10
+"""Blocks of neighbors held out to measure what a new batch does: memory banks are derived without a tenth quickly."""
 MOST_IMAGES = 5000
 """Images that are compared with each other at most: the distances of more do not fit into memory."""
 
@@ -33,7 +38,7 @@ MOST_IMAGES = 5000
 class Parts:
     """Which images show one part, how many parts of a new batch would be rejected, and what to tell people.
 
-    `rejects_in_new_batches` is None where batches do not differ, or where it was not looked into.
+    `rejects_in_new_batches` is estimated, None where batches do not look different, or where it was not looked into.
     """
 
     groups: Groups
@@ -64,11 +69,35 @@ def find_parts(images: Sequence[Image], false_reject: float, *, threads: int, pr
     share, allowed = share_in_new_batches(distances[1], rate=false_reject), false_reject * num_images
     if share < 1.5 * false_reject or share * num_images < allowed + 3 * allowed**0.5:
         return Parts(groups, None, tuple(notes))
-    notes.append(
-        f"batches differ: parts of a new batch would be rejected more often, about {percent(share)} (estimated from "
-        "how alike neighbors in the order of names look); add good images of more batches"
-    )
     return Parts(groups, share, tuple(notes))
+
+
+def measure_new_batches(
+    fit: FitFunction, request: FitRequest[Any], score: Callable[[HeldOut], NDArray[np.float32]], threshold: float
+) -> float:
+    """How many good images lie over the threshold once their neighbors in the order of names are held out too.
+
+    `request` is the fit made before; `score` gives the scores of its held-out results as they are judged.
+    """
+    folds = block_folds(len(request.images), min(NUM_BATCH_FOLDS, len(request.images)))
+    held_out = fit(replace(request, folds=folds)).held_out
+    assert held_out is not None
+    return float((score(held_out) > threshold).mean())
+
+
+def batch_notes(share: float | None, false_reject: float, *, is_measured: bool) -> tuple[str, ...]:
+    """What to say of how many parts of a new batch would be rejected; nothing where that is hardly more."""
+    if share is None or share < 1.5 * false_reject:
+        return ()
+    how = (
+        "measured with neighbors in the order of names held out together"
+        if is_measured
+        else "estimated from how alike neighbors in the order of names look"
+    )
+    return (
+        f"batches differ: parts of a new batch would be rejected more often, about {percent(share)} ({how}); add good "
+        "images of more batches",
+    )
 
 
 def check_trusted(trusted: Sequence[str], names: Sequence[str]) -> None:

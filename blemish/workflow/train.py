@@ -64,7 +64,7 @@ from blemish.workflow.calibrate import (
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
 from blemish.workflow.input_size import SMALLEST, choose_size
-from blemish.workflow.parts import MOST_IMAGES, Parts, check_trusted, find_parts
+from blemish.workflow.parts import MOST_IMAGES, Parts, batch_notes, check_trusted, find_parts, measure_new_batches
 from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
 from blemish.workflow.timing import PartTimes
@@ -261,6 +261,14 @@ def _train(request: TrainRequest) -> Bundle:
         product=request.product,
     )
     report("calibrating", 1, 1)
+    in_new_batches, is_measured = parts.rejects_in_new_batches, _derives_folds(request, made)
+    if in_new_batches is not None and is_measured:
+        in_new_batches = measure_new_batches(
+            module.fit,
+            ask(made.pictures),
+            lambda held_out: scores_inside(held_out, fit.reduction, request.product.zone).scores,
+            thresholds.image_threshold,
+        )
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
     far = [name for name in far if name not in request.trusted]
     odd = odd_images(made.found.scores, request.wishes, shares=parts.groups.shares()[made.held])
@@ -305,8 +313,14 @@ def _train(request: TrainRequest) -> Bundle:
             ],
             "trusted": list(request.trusted),
             "num_parts": parts.groups.count,
-            "rejects_in_new_batches": parts.rejects_in_new_batches,
-            "notes": [*good.notes, *defect_notes, *fit.facts.get("notes", []), *parts.notes],
+            "rejects_in_new_batches": in_new_batches,
+            "notes": [
+                *good.notes,
+                *defect_notes,
+                *fit.facts.get("notes", []),
+                *parts.notes,
+                *batch_notes(in_new_batches, request.wishes.false_reject, is_measured=is_measured),
+            ],
         },
         versions=_versions(),
         tiling=made.tiling,
@@ -473,6 +487,11 @@ def _fit(request: TrainRequest, fit_request: FitRequest[Any], images: ResizedIma
         progress=fit_request.report,
     )
     return _Made(fit, found, held, "split", images, seen=images)
+
+
+def _derives_folds(request: TrainRequest, made: _Made) -> bool:
+    """Whether held-out results cost a detector little more than a fit."""
+    return made.method == "cross" and made.tiling is None and request.info.most_folds > NUM_FOLDS
 
 
 def _tile_folds(request: TrainRequest, groups: Groups) -> tuple[NDArray[np.intp], ...]:
