@@ -389,7 +389,7 @@ def _explain_unreadable(good: GoodImages, threads: int, progress: Progress) -> I
     unreadable = find_unreadable(paths, progress, good.reading, threads=threads)
     return ImageError(
         f"{len(unreadable)} of {len(paths)} training images cannot be read, the first: {unreadable[0][1]}; "
-        "mend or remove them, or go on without them with --skip-unreadable"
+        "--skip-unreadable goes on without them"
     )
 
 
