@@ -1,10 +1,11 @@
 """Promised against measured false reject rates and escapes, on test images that no fit and no threshold has seen.
 
     python benchmarks/promise_on_data.py DATA... -o benchmarks/results/promise_on_data.json \\
-        [--detectors patchcore,padim,template] [--methods cross,blocks,split]
+        [--detectors patchcore,padim,template] [--methods cross,blocks,split] [--max-ms 50]
 
 DATA are data sets with good and defective test images; "demo" is the demo's solar cells. Each is trained as the command
-line does it without options. Rows that the output holds already are kept, so that an interrupted run goes on.
+line does it without options. Rows that the output holds already are kept, so that an interrupted run goes on. A larger
+`--max-ms` keeps a busy machine from choosing small inputs; each row says what it took.
 
 - `average` and `limit`: the promised rate on average, and with 95 % confidence.
 - `rejected` of `test_good`, with the exact 95 % limits of that rate.
@@ -41,8 +42,8 @@ from blemish.watching.drift import DriftMonitor
 from blemish.workflow.train import TrainRequest, train
 
 
-def measure(index: DatasetIndex, detector: str, method: Any) -> dict[str, Any]:
-    bundle = train(TrainRequest(data=index, detector=detector, calibration=method))
+def measure(index: DatasetIndex, detector: str, method: Any, max_ms: float | None) -> dict[str, Any]:
+    bundle = train(TrainRequest(data=index, detector=detector, calibration=method, max_ms=max_ms))
     inspector = Inspector(bundle)
 
     def scores(label: int) -> NDArray[np.float64]:
@@ -59,6 +60,7 @@ def measure(index: DatasetIndex, detector: str, method: Any) -> dict[str, Any]:
         "detector": detector,
         "method": method,
         "input_hw": list(bundle.manifest.input_hw),
+        "input_size": bundle.manifest.facts["input_size"],
         "good": promise.num_good,
         "parts": promise.num_parts,
         "average": round(promise.average_rate, 4),
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--detectors", default="patchcore,padim,template")
     parser.add_argument("--methods", default="cross,blocks,split")
+    parser.add_argument("--max-ms", type=float, help="the most that an image may take when its input size is chosen")
     arguments = parser.parse_args()
     output: Path = arguments.output
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
@@ -108,7 +111,7 @@ def main() -> None:
             for method in arguments.methods.split(","):
                 if (index.name, detector, method) in done:
                     continue
-                rows.append(measure(index, detector, method))
+                rows.append(measure(index, detector, method, arguments.max_ms))
                 print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
                 write(output, rows)
 
