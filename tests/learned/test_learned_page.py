@@ -56,5 +56,5 @@ def test_every_setting_of_its_own_is_explained_with_its_default(detector: Any) -
 
 
 def test_the_reading_is_described_with_the_numbers_of_the_code() -> None:
-    assert f"above {NEGLIGIBLE} of the typical error" in PAGE
-    assert f"{PRIOR_IMAGES} images' worth" in PAGE
+    assert f"floor at {NEGLIGIBLE} of the typical error" in PAGE
+    assert f"prior weight: {PRIOR_IMAGES} images" in PAGE
