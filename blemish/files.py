@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from blemish.errors import OutputError
+from blemish.spelling import path_like
 from blemish.text import readable
 
 if sys.platform == "win32":
@@ -144,7 +145,7 @@ def why_not_a_file(path: Path) -> str:
             how = "is part of a loop" if error.errno == errno.ELOOP else f"leads nowhere (to {os.readlink(path)})"
             return f"this link {how}; mend or remove it"
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            return "no such file; check the path"
+            return f"no such file{path_like(path) or '; check the path'}"
         return f"cannot be read ({_cause(error)}); check the file and its permissions"
     if stat.S_ISREG(mode):
         return ""

@@ -134,17 +134,18 @@ class Model:
         *,
         output: str | Path | None = None,
         sinks: Sequence[Sink] = (),
-        watch: str | Path | None = None,
+        drift_state: str | Path | None = None,
         lot: float | None = None,
     ) -> Iterator[Event]:
         """The verdicts on all that a source gives, and what else happens: see `blemish.line.stream.run`.
 
-        With `output`, verdicts and overlays go into that folder, besides the other `sinks`. With `watch` the parts are
-        watched for drift, and that file keeps the watch. With `lot`, a false discovery rate, each lot is judged as one.
+        With `output`, verdicts and overlays go into that folder, besides the other `sinks`. With `drift_state` the
+        parts are watched for drift, and that file keeps the state between runs. With `lot`, a false discovery rate,
+        each lot is judged as one.
         """
         from blemish.watching.watch import Watch
 
-        kept = None if watch is None else Watch(self.calibration, Path(watch))
+        kept = None if drift_state is None else Watch(self.calibration, Path(drift_state))
         yield from self._run(source, output, sinks, watch=kept, lot=lot, watch_drift=kept is not None)
 
     def _run(

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from blemish.errors import SettingsError
+from blemish.spelling import did_you_mean, find_name
 
 if TYPE_CHECKING:
     from blemish.detectors.base import Detector
@@ -69,13 +70,21 @@ def detector_names() -> tuple[str, ...]:
     return _names(DETECTORS, PLUGIN_GROUP)
 
 
+def detector_name(name: str) -> str:
+    """The name as the registry has it: `PatchCore` is `patchcore`. Raises SettingsError where there is none."""
+    found = find_name(name, detector_names())
+    if found is None:
+        hint = did_you_mean(name, detector_names())
+        raise SettingsError(f"no detector is called '{name}'{hint or '; there are ' + ', '.join(detector_names())}")
+    return found
+
+
 def load_detector(name: str) -> Detector:
     """The detector module of that name. Raises SettingsError where there is none or an extra is missing."""
+    name = detector_name(name)
     module = DETECTORS.get(name)
     if module is None:
-        module = next((point.value for point in entry_points(group=PLUGIN_GROUP) if point.name == name), None)
-    if module is None:
-        raise SettingsError(f"no detector is called '{name}'; there are {', '.join(detector_names())}")
+        module = next(point.value for point in entry_points(group=PLUGIN_GROUP) if point.name == name)
     if module.startswith("blemish.learned."):
         missing = [package for package in LEARN_PACKAGES if find_spec(package) is None]
         if missing:
@@ -99,18 +108,18 @@ def sink_names() -> tuple[str, ...]:
 
 def load_source(name: str) -> Callable[[str], Source]:
     """What opens addresses that begin with `name:`. Raises SettingsError where there is none."""
-    found = _load(SOURCES, SOURCE_GROUP, name)
+    found = _load(SOURCES, SOURCE_GROUP, find_name(name, source_names()) or name)
     if found is None:
-        raise SettingsError(
-            f"no source is called '{name}'; addresses begin with {', '.join(f'{known}:' for known in source_names())}, "
-            "and object stores are read with --ray (extra `cluster`)"
-        )
+        begins = f"; addresses begin with {', '.join(f'{known}:' for known in source_names())}, "
+        stores = "and object stores are read with --ray (extra `cluster`)"
+        raise SettingsError(f"no source is called '{name}'{did_you_mean(name, source_names()) or begins + stores}")
     opened: Callable[[str], Source] = found
     return opened
 
 
 def load_sink(name: str) -> Callable[[str], Sink]:
     """What makes the sink of that name. Raises SettingsError where there is none or an extra is missing."""
+    name = find_name(name, sink_names()) or name
     package = SINK_PACKAGES.get(name)
     if package is not None and find_spec(package) is None:
         raise SettingsError(
@@ -118,7 +127,8 @@ def load_sink(name: str) -> Callable[[str], Sink]:
         )
     found = _load(SINKS, SINK_GROUP, name)
     if found is None:
-        raise SettingsError(f"no sink is called '{name}'; there are {', '.join(sink_names())}")
+        hint = did_you_mean(name, sink_names()) or f"; there are {', '.join(sink_names())}"
+        raise SettingsError(f"no sink is called '{name}'{hint}")
     made: Callable[[str], Sink] = found
     return made
 

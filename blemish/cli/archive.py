@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import print_json, say, show
+from blemish.cli.progress import progress_bars
 from blemish.errors import SettingsError
 from blemish.schema import ReadSettings
 

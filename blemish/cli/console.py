@@ -18,21 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
-from blemish.schema import Progress as ProgressFunction
-from blemish.schema import silent
 from blemish.text import json_text, one_line, safe_lines
 
 EXIT_REJECT, EXIT_USER, EXIT_FAULT, EXIT_DRIFT, EXIT_SIGNAL = 1, 2, 3, 4, 128
@@ -155,50 +140,6 @@ def print_json(value: Any) -> None:
     """One JSON object on one line of standard output; numbers that are not finite become null."""
     sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
-
-
-class RateColumn(ProgressColumn):
-    """Steps per second, as `12.3/s`."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
-
-
-@contextmanager
-def progress_bars() -> Iterator[ProgressFunction]:
-    """A progress function that draws bars with speed and remaining time, or nothing where no person watches."""
-    if not sys.stderr.isatty():
-        yield silent
-        return
-    terminal = Stream(sys.stderr.buffer, is_raw=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-    )
-    bars = Progress(
-        *columns,
-        console=Console(file=terminal, highlight=False, soft_wrap=True),
-        transient=True,
-        # Lines shown on the same terminal go above the bars; those for a file or a program must go there.
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    try:
-        with bars:
-            tasks: dict[str, TaskID] = {}
-
-            def advance(task: str, done: int, total: int) -> None:
-                name = task.partition(",")[0]  # what follows tells how it goes: the loss of a training
-                if name not in tasks:
-                    tasks[name] = bars.add_task(task, total=total)
-                bars.update(tasks[name], description=task, completed=done, total=total)
-
-            yield advance
-    finally:
-        terminal.detach()
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BackboneName, Bits, Json, MaxPixels, Page, read_settings
+from blemish.cli.progress import progress_bars
 from blemish.registry import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def check(
                 {
                     "path": str(image.item.path),
                     "score": image.score,
+                    "display_score": image.display_score,
                     "p_value": image.p_value,
                     "is_suspicious": image.is_suspicious,
                 }
@@ -94,12 +96,12 @@ def _tell_suspicious(index: DatasetIndex, ranked: Sequence[RankedImage]) -> None
         first = ranked[0]
         show(
             f"{index.name}: none of {len(ranked)} good images stands out; the most unlike the others is "
-            f"{index.relative(first.item.path)}, score {first.score:.4g}"
+            f"{index.relative(first.item.path)}, score {first.display_score:.1f} (0 to 100, suspicious above 50)"
         )
         return
     show(f"{index.name}: {len(far)} of {len(ranked)} good images look unlike the others, the most unlike first:")
     for image in far:
-        show(f"  score {image.score:.4g}  p-value {image.p_value:.3f}  {index.relative(image.item.path)}")
+        show(f"  score {image.display_score:.1f}  p-value {image.p_value:.3f}  {index.relative(image.item.path)}")
     say(
         "look at each: move a defective part to test/<defect>, remove a bad picture, and keep a good part that is rare "
         "(with more of its kind it no longer stands out)"

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, waiting_for
+from blemish.cli.console import print_json, say, waiting_for
 from blemish.cli.facts import show_history
 from blemish.cli.options import BundleFile, Json, MaxPixels, MmPerPx, Page, Rules, Threads, ZoneFile, read_settings
 from blemish.cli.places import list_places
+from blemish.cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from blemish.bundle.bundle import Bundle
+    from blemish.schema import Calibration
 
 KEPT = ("false reject rate", "confidence", "review rate", "costs", "rules", "zone", "scale")
 """Rows that are told as kept: what a person can ask for."""
@@ -159,7 +161,7 @@ def _tell(
         return
     is_now = "would be" if dry_run else "is"
     say(
-        f"{path}: threshold {is_now} {made.image_threshold:.6g}, before {before.calibration.image_threshold:.6g}; "
+        f"{path}: the limit {is_now} {_moved(before.calibration, made)}; "
         f"calibration number {len(new.history) + 1}, by {made.by}: {made.reason}"
     )
     for change in found:
@@ -174,3 +176,16 @@ def _tell(
         say("The costs choose the threshold, not the rate; --cost-escape 0 lets the rate choose.")
     if dry_run:
         say("Nothing was written.")
+
+
+def _moved(before: Calibration, after: Calibration) -> str:
+    """Where the new limit lies on the scale that people knew until now, on which the old one was 50."""
+    if before.graph_sha256 != after.graph_sha256:
+        return "that of another graph"
+    if before.image_threshold == after.image_threshold:
+        return "as before"
+    from blemish.decisions.judge import display_score
+
+    place = display_score(after.image_threshold, before)
+    how = "stricter" if after.image_threshold < before.image_threshold else "more lenient"
+    return f"{how}: where a part scored {place:.3g} until now (0 to 100, rejected above 50)"

@@ -28,6 +28,7 @@ def info(
     from blemish import model
     from blemish.decisions.changes import describe
     from blemish.decisions.explain import explain
+    from blemish.decisions.judge import display_score
     from blemish.decisions.promise import assumption_sentence, promise_sentence
     from blemish.decisions.rule_text import describe_rule
     from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
@@ -74,9 +75,11 @@ def info(
     show(f"fitted on   {manifest.data.num_fit} good images of {manifest.data.name}")
     show(f"settings    {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
     show(f"calibrated  {_signed(calibration)}; number {len(made.history) + 1} (see --history)")
-    show(f"threshold   {calibration.image_threshold:.6g} (pixels {calibration.pixel_threshold:.6g})")
+    show(f"limit       rejected above 50 on the scale of 0 to 100 (raw score {decides['threshold']})")
     if calibration.review_threshold is not None:
-        show(f"review      over {decides['review threshold']}, {decides['review rate']}")
+        limit = display_score(calibration.review_threshold, calibration)
+        show(f"review      above {limit:.1f} (raw score {decides['review threshold']}), {decides['review rate']}")
+    show(f"outlines    raw map values above {decides['pixel threshold']}, {decides['regions']}")
     show(f"promise     {promise_sentence(calibration.promise)}")
     show(f"            {assumption_sentence(calibration.method)}")
     show(f"costs       {decides['costs']}")

@@ -14,7 +14,6 @@ from blemish.cli.console import (
     SIGPIPE,
     lost_output,
     print_json,
-    progress_bars,
     say,
     show,
     stopped_by_signals,
@@ -30,9 +29,11 @@ from blemish.cli.options import (
     parse_hw,
     read_settings,
 )
+from blemish.cli.progress import progress_bars
 from blemish.errors import SettingsError
 
 if TYPE_CHECKING:
+    from blemish.bundle.bundle import Bundle
     from blemish.line.sinks import Sink
     from blemish.line.sources import Source
 
@@ -171,9 +172,9 @@ def inspect(
     false_discovery_rate: Annotated[
         float, typer.Option(help="With --lot: the share of the rejects that may be false, on average.")
     ] = 0.1,
-    watch: Annotated[
+    drift_state: Annotated[
         Path | None,
-        typer.Option(help="File that keeps the drift watch between runs; with -o it is drift.json there."),
+        typer.Option(help="File that keeps the drift monitor's state between runs; with -o it is drift.json there."),
     ] = None,
     engine: EngineName = "onnxruntime",
     threads: Threads = 0,
@@ -196,9 +197,9 @@ def inspect(
     if ray is not None:
         from blemish.cli.archive import inspect_on_ray
 
-        if lot or watch is not None or threads:
+        if lot or drift_state is not None or threads:
             raise SettingsError(
-                "with --ray leave out --lot, --watch and --threads: workers judge in no order, one core each"
+                "with --ray leave out --lot, --drift-state and --threads: workers judge in no order, one core each"
             )
         if follow is not None or move or copy or sinks or rate is not None or not places:
             raise SettingsError(
@@ -214,8 +215,8 @@ def inspect(
         raise SettingsError("--lot needs images that have an end: leave it out with a camera or --follow")
     made = model.load(bundle, engine=engine, threads=threads, reading=reading)
     inspector = made.make_inspector(watch_drift=True, num_images=images_at_once(source))
-    watch_file = watch or (None if folder is None else folder / "drift.json")
-    drift = Watch(made.calibration, watch_file, say) if inspector.watch_drift else None
+    state_file = drift_state or (None if folder is None else folder / "drift.json")
+    drift = Watch(made.calibration, state_file, say) if inspector.watch_drift else None
     events = run(
         source,
         inspector,
@@ -224,7 +225,7 @@ def inspect(
         lot=false_discovery_rate if lot else None,
         num_threads=threads,
     )
-    teller = Teller(is_json=json, is_lot=lot, is_endless=source.size is None)
+    teller = Teller(bundle=_called(bundle, made.bundle), is_json=json, is_lot=lot, is_endless=source.size is None)
     with stopped_by_signals(source.close) as stopped, progress_bars() as progress, closing(events):
         for event in events:
             teller.tell(event)
@@ -235,6 +236,12 @@ def inspect(
     status = teller.status(fail_on_reject=fail_on_reject, fail_on_drift=fail_on_drift)
     # What has no end is stopped in this way, and only so.
     raise typer.Exit(status or (EXIT_SIGNAL + stopped[0] if stopped and source.size is not None else 0))
+
+
+def _called(path: Path, bundle: Bundle) -> str:
+    """What a bundle is called where a person is asked whether it is the right one."""
+    data = bundle.manifest.data
+    return f"{path} learned {data.num_fit:,} good images of {data.name}"
 
 
 def _open_source(

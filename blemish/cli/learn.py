@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, say
 from blemish.cli.options import (
     BackboneName,
     Bits,
     Confidence,
+    ConfigFile,
     DataFolder,
     DetectorName,
     FalseReject,
@@ -33,6 +35,7 @@ from blemish.cli.options import (
     parse_size,
     read_settings,
 )
+from blemish.cli.progress import EVALUATION, FROZEN, LEARNED, progress_bars
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 
 if TYPE_CHECKING:
@@ -112,21 +115,25 @@ def train(
     ] = "none",
     ray: RayAddress = None,
     threads: Threads = 0,
+    config: ConfigFile = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also tell how the time was spent and what the promise rests on.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fit a detector on good images, calibrate it, and write one bundle file."""
-    from blemish.decisions.explain import explain
     from blemish.decisions.promise import promise_sentence
-    from blemish.decisions.sensitivity import NOT_REAL, sensitivity_facts, sensitivity_sentence
+    from blemish.decisions.sensitivity import sensitivity_facts
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.model import Model
+    from blemish.registry import load_detector
     from blemish.runtime.threads import budget
     from blemish.schema import TrainingRun
     from blemish.workflow import train as recipe
     from blemish.workflow.calibrate import product_facts
-    from blemish.workflow.timing import parts_sentence
 
-    with progress_bars() as progress, ExitStack() as stack:
+    plan = LEARNED if load_detector(detector).INFO.needs_torch else FROZEN
+    with progress_bars(*plan) as progress, ExitStack() as stack:
         request = recipe.TrainRequest(
             data=data,
             detector=detector,
@@ -191,36 +198,70 @@ def train(
             }
         )
         return
+    _tell_trained(made.bundle, output, data, is_verbose=verbose)
+
+
+def _tell_trained(bundle: Bundle, output: Path, data: Path, *, is_verbose: bool) -> None:
+    """What needs a look, then three lines: what was learned, what it will find and miss, what to type next."""
+    from blemish.decisions.explain import explain
+    from blemish.decisions.promise import promise_sentence
+    from blemish.decisions.sensitivity import NOT_REAL, sensitivity_sentence
+
+    manifest, calibration, told = bundle.manifest, bundle.calibration, bundle.sensitivity
+    facts = manifest.facts
+    skipped, suspicious = facts.get("skipped", []), facts.get("suspicious", [])
+    if is_verbose:
+        _tell_details(bundle)
+        for sentence in explain(calibration)[1:]:
+            say(sentence)
+        if told is not None:
+            say(NOT_REAL)
     if skipped:
         say(f"{len(skipped)} unreadable images were left out: {', '.join(skipped[:5])}")
-    say(
-        f"{output}: {manifest.detector} fitted in {manifest.facts['fit_seconds']:.1f} s, "
-        f"{output.stat().st_size / 1e6:.1f} MB, input {manifest.input_hw[0]} x {manifest.input_hw[1]}"
-    )
-    if manifest.facts["input_size"]:
-        say(f"input size: {manifest.facts['input_size']}")
-    parts = parts_sentence(manifest.facts["seconds_by_part"])
-    if parts:
-        say(f"of the time: {parts}")
-    if manifest.tiling is not None:
-        say(
-            f"images are cut into tiles of {manifest.tiling.tile_px} pixels; "
-            f"{manifest.facts['num_tiles']} of {manifest.facts['num_possible_tiles']} were learned from"
-        )
-    for sentence in explain(thresholds):
-        say(sentence)
-    if told is not None:
-        say(f"{sensitivity_sentence(told, thresholds.mm_per_px)} {NOT_REAL}")
-    for odd in _odd_json(made.bundle):
+    for odd in _odd_json(bundle):
         say(_odd_sentence(odd))
-    for note in manifest.facts.get("notes", []):
+    for note in facts.get("notes", []):
         say(note)
-    suspicious = manifest.facts.get("suspicious", [])
     if suspicious:
         say(
             f"{len(suspicious)} good images score far above the rest, look at them: {', '.join(suspicious[:5])}; "
             "a defective part among the good images lets defects escape"
         )
+    height, width = manifest.input_hw
+    say(
+        f"{output}: learned {manifest.data.num_fit:,} good images of {manifest.data.name} ({manifest.detector}, "
+        f"{height} x {width}, {facts['fit_seconds']:.1f} s, {output.stat().st_size / 1e6:.1f} MB)"
+    )
+    finds = "What it misses was not measured." if told is None else sensitivity_sentence(told, calibration.mm_per_px)
+    say(f"{finds} {promise_sentence(calibration.promise)}")
+    file = shlex.quote(str(output))
+    if _has_test_images(data):
+        say(f"next: blemish evaluate {file} {shlex.quote(str(data))} -o report")
+    else:
+        say(f"next: blemish inspect {file} NEW_IMAGES -o out   (NEW_IMAGES: a folder of parts it has not seen)")
+
+
+def _tell_details(bundle: Bundle) -> None:
+    from blemish.workflow.timing import parts_sentence
+
+    facts, tiling = bundle.manifest.facts, bundle.manifest.tiling
+    if facts["input_size"]:
+        say(f"input size: {facts['input_size']}")
+    parts = parts_sentence(facts["seconds_by_part"])
+    if parts:
+        say(f"of the time: {parts}")
+    if tiling is not None:
+        say(
+            f"images are cut into tiles of {tiling.tile_px} pixels; "
+            f"{facts['num_tiles']} of {facts['num_possible_tiles']} were learned from"
+        )
+
+
+def _has_test_images(data: Path) -> bool:
+    """Whether a data set has good and defective images to evaluate on."""
+    from blemish.datasets.index import open_dataset
+
+    return {item.label for item in open_dataset(data).test} >= {0, 1}
 
 
 def _odd_json(bundle: Bundle) -> list[dict[str, Any]]:
@@ -262,7 +303,7 @@ def demo(
     from blemish.decisions.promise import promise_sentence
 
     index = open_solar_cells()
-    with progress_bars() as progress:
+    with progress_bars(*FROZEN, *EVALUATION) as progress:
         made = model.train(index, with_sensitivity=True, progress=progress)
         bundle = made.save(output / "solar-cells.blemish")
         evaluation = made.evaluate(index, report=output / "report", progress=progress)

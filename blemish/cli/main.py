@@ -11,8 +11,8 @@ import typer
 
 from blemish import __version__
 from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, study
+from blemish.cli.arguments import complete
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
-from blemish.cli.options import with_ray_address
 from blemish.errors import BlemishError, EngineWarning, PageWarning
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def _run(arguments: list[str]) -> int:
             warnings.simplefilter("always", EngineWarning)
             warnings.simplefilter("default", PageWarning)  # once for the whole run
             warnings.showwarning = _say_warning
-            app(with_ray_address(arguments))
+            app(complete(arguments, app))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except BlemishError as error:

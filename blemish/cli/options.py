@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +73,14 @@ MaxPixels = Annotated[
 ]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")]
 
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Options from a TOML file, in a table named after the command; what is typed goes before them.",
+    ),
+]
+
 RayAddress = Annotated[
     str | None,
     typer.Option(
@@ -124,17 +131,3 @@ def parse_settings(texts: list[str] | None) -> dict[str, str]:
             raise SettingsError(f"--set {text}: give key=value, for example --set bank_size=2000")
         settings[key.strip()] = value.strip()
     return settings
-
-
-def with_ray_address(arguments: Sequence[str]) -> list[str]:
-    """The command line with `auto` after each `--ray` that no address follows: a value that may be left out.
-
-    >>> with_ray_address(["compare", "data", "--ray", "--seeds", "3"]), with_ray_address([])
-    (['compare', 'data', '--ray', 'auto', '--seeds', '3'], [])
-    """
-    complete = []
-    for place, argument in enumerate(arguments):
-        complete.append(argument)
-        if argument == "--ray" and (place + 1 == len(arguments) or arguments[place + 1].startswith("-")):
-            complete.append("auto")
-    return complete

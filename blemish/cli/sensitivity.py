@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BundleFile, Json, Threads
 from blemish.cli.places import list_places
+from blemish.cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from blemish.schema import Sensitivity

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show, waiting_for
+from blemish.cli.console import print_json, say, show, waiting_for
 from blemish.cli.options import BundleFile, Json, MaxPixels, Page, Threads, read_settings
 from blemish.cli.places import list_places
+from blemish.cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from blemish.bundle.bundle import Bundle

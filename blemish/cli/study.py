@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say, show
+from blemish.cli.console import print_json, say, show
 from blemish.cli.options import BackboneName, Json, RayAddress, Threads, parse_settings
+from blemish.cli.progress import STUDY, progress_bars
 from blemish.errors import SettingsError
 from blemish.registry import DEFAULT_BACKBONE
 
@@ -52,7 +53,7 @@ def compare(
         backbone=backbone,
         device=device,
     )
-    with progress_bars() as progress, ExitStack() as stack:
+    with progress_bars(*STUDY) as progress, ExitStack() as stack:
         executor: Executor = LocalExecutor(workers, threads)
         if ray is not None:
             from blemish.cluster.connect import connected

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from blemish.cli.console import EXIT_DRIFT, EXIT_REJECT, EXIT_USER, print_json, say, show
 from blemish.cli.places import say_left_out
 from blemish.datasets.left_out import FAULTS, LeftOut, left_out_json, left_out_notes
+from blemish.decisions.doubt import is_wrong_bundle
 from blemish.decisions.lot import lot_sentence
 from blemish.line.events import DriftAlarm, End, Event, Judged, LotJudged, Notice, SinkFault, Unreadable
 from blemish.line.sinks import event_row
 
+SCALE = "scores are 0 to 100, rejected above 50"
+HEADER = f"verdict  score  image   ({SCALE})"
+
 
 class Teller:
-    """Tells a person or a program of the events of a stream, and knows in the end how it went."""
+    """Tells a person or a program of the events of a stream, and knows in the end how it went.
 
-    def __init__(self, *, is_json: bool, is_lot: bool, is_endless: bool) -> None:
+    `bundle` is what the bundle is called in the question whether it is the right one.
+    """
+
+    def __init__(self, *, bundle: str, is_json: bool, is_lot: bool, is_endless: bool) -> None:
         self.num_images = 0
         self._is_endless = is_endless
         self._is_json, self._is_lot = is_json, is_lot
@@ -25,6 +33,8 @@ class Teller:
         self._num_faults = 0
         self._num_unread = 0
         self._has_reject = self._has_drift = False
+        self._num_judged = self._num_rejected = 0
+        self._bundle = bundle
 
     def status(self, *, fail_on_reject: bool, fail_on_drift: bool) -> int:
         """The exit status of what was told."""
@@ -64,12 +74,16 @@ class Teller:
     def _tell_verdict(self, event: Judged) -> None:
         self.num_images += 1
         verdict = event.verdict
+        self._num_judged += 1
+        self._num_rejected += verdict.decision == "reject"
         if not self._is_lot:
             self._has_reject |= verdict.decision == "reject"
         if not self._is_json:
+            if self._num_judged == 1 and sys.stdout.isatty():
+                say(HEADER)
             count = len(verdict.regions) + verdict.num_more_regions
             found = f"  {count} region{'s' if count > 1 else ''}" if count else ""
-            show(f"{verdict.decision:7} {verdict.display_score:5.1f}  {verdict.path}{found}")
+            show(f"{verdict.decision:7}  {verdict.display_score:5.1f}  {verdict.path}{found}")
         elif self._is_lot:
             self._lot_rows.append(event_row(event) or {})
         else:
@@ -110,8 +124,14 @@ class Teller:
             f"{sum(end.counts.values()) - end.counts['unreadable']} images: {counts or 'none judged'}"
             + (f", {self._num_unread} unreadable" if self._num_unread else "")
             + (f", {end.num_missed} went by unseen" if end.num_missed else "")
+            + ("" if self._is_json or not self._num_judged else f"; {SCALE}")
             + f"; {end.num_images / end.seconds:.1f} images per second"
         )
+        if is_wrong_bundle(self._num_rejected, self._num_judged):
+            say(
+                f"{self._num_rejected} of {self._num_judged} images are rejected: is this the right bundle? "
+                f"{self._bundle}. If the parts are good, light, focus, camera or position may have changed."
+            )
         if self._num_faults:
             say(
                 f"blemish: {self._num_faults} times an output file could not be written; "

@@ -17,6 +17,7 @@ from blemish.datasets.listing import Listing, files_in, is_folder, subfolders_of
 from blemish.errors import DataError
 from blemish.files import hash_file, why_not_a_file
 from blemish.schema import DEFECTIVE, ImageItem, Split
+from blemish.spelling import path_like
 from blemish.text import one_line, readable
 
 
@@ -104,7 +105,7 @@ def open_dataset(root: Path) -> DatasetIndex:
     """
     root = Path(root)
     if not is_folder(root):
-        reason = "a file, not a folder" if os.path.lexists(root) else "no such folder"
+        reason = "a file, not a folder" if os.path.lexists(root) else f"no such folder{path_like(root)}"
         raise DataError(f"{root}: {reason}; give the folder of good images or of one data set")
     try:
         layout = _recognize(root)
@@ -167,7 +168,7 @@ def list_categories(root: Path) -> tuple[Path, ...]:
     """
     root = Path(root)
     if not is_folder(root):
-        raise DataError(f"{root}: no such folder; check the path")
+        raise DataError(f"{root}: no such folder{path_like(root) or '; check the path'}")
     try:
         if _recognize(root):
             return (root,)

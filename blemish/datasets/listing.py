@@ -24,6 +24,7 @@ from blemish.datasets.beside import file_looks_like_mask, masks_beside
 from blemish.datasets.left_out import FAULTS, LeftOut, Reason, left_out_notes
 from blemish.errors import DataError
 from blemish.images.decode import IMAGE_SUFFIXES
+from blemish.spelling import path_like
 
 EntryKind = Literal["folder", "folder_link", "file", "dead_link", "special"]
 """What an entry of a folder is; special are pipes, devices and sockets."""
@@ -96,7 +97,7 @@ def list_images(places: Sequence[Path]) -> Listing:
         elif os.path.lexists(place):
             found = Listing((place,))
         else:
-            raise DataError(f"{place}: no such file or folder; check the path")
+            raise DataError(f"{place}: no such file or folder{path_like(place) or '; check the path'}")
         left_out.extend(found.left_out)
         for path in found.images:
             if images.setdefault(os.path.abspath(path), path) is not path:

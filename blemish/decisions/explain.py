@@ -29,12 +29,3 @@ def explain(calibration: Calibration) -> tuple[str, ...]:
     if calibration.zone is not None:
         sentences.append("Only the inspected zone counts.")
     return tuple(sentences)
-
-
-def score_reason(score: float, calibration: Calibration) -> str:
-    """Why a score leads to its decision, in words."""
-    if score > calibration.image_threshold:
-        return f"score {score:.4g} is over the threshold {calibration.image_threshold:.4g}"
-    if calibration.review_threshold is not None and score > calibration.review_threshold:
-        return f"score {score:.4g} is over the review threshold {calibration.review_threshold:.4g}"
-    return f"score {score:.4g} is not over the threshold {calibration.image_threshold:.4g}"

@@ -133,12 +133,20 @@ def suspects(good_scores: ArrayLike) -> list[int]:
     """Indices of good images that score far above the rest, the highest first.
 
     A defective part among the good images lifts the thresholds and lets defects escape, so these deserve a look. Far is
-    more than three quartile ranges above the upper quartile (Tukey's outer fence).
+    above `suspicion_limit`.
     """
     scores = np.asarray(good_scores, dtype=np.float64).ravel()
-    lower, upper = np.quantile(scores, (0.25, 0.75))
-    far = np.flatnonzero(scores > upper + 3 * (upper - lower))
+    far = np.flatnonzero(scores > suspicion_limit(scores))
     return [int(index) for index in far[np.argsort(-scores[far], kind="stable")]]
+
+
+def suspicion_limit(good_scores: ArrayLike) -> float:
+    """The score of good images above which one is far from the rest: three quartile ranges above the upper quartile.
+
+    That is Tukey's outer fence.
+    """
+    lower, upper = np.quantile(np.asarray(good_scores, dtype=np.float64), (0.25, 0.75))
+    return float(upper + 3 * (upper - lower))
 
 
 def check_graph(calibration: Calibration, graph_sha256: str) -> None:

@@ -66,6 +66,24 @@ def choose_input_hw(
     return (long, short) if log_aspect > 0 else (short, long)
 
 
+def check_side(size: int, multiple: int = 32) -> int:
+    """The size, a multiple of `multiple`: what a person asks for is never rounded. Raises SettingsError.
+
+    >>> check_side(250)
+    Traceback (most recent call last):
+    ...
+    blemish.errors.SettingsError: size 250 is not a multiple of 32; use 256 or 224
+    """
+    if size < multiple:
+        raise SettingsError(f"size {size} is too small; the smallest is {multiple}")
+    nearest = round(size / multiple) * multiple
+    if size != nearest:
+        other = nearest + multiple if size > nearest else nearest - multiple
+        others = f" or {other}" if other >= multiple else ""
+        raise SettingsError(f"size {size} is not a multiple of {multiple}; use {nearest}{others}")
+    return size
+
+
 def size_within(sizes: Sequence[tuple[int, int]], size: int, least: int = 256) -> int:
     """The size, or what most images have where that is less: the median of their shorter sides, at least `least`.
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from blemish.errors import EngineError, SettingsError
+from blemish.spelling import did_you_mean, find_name
 
 DEFAULT_ENGINE = "onnxruntime"
 """The engine that comes with the package; detectors are fitted and calibrated with it."""
@@ -92,10 +93,17 @@ def engine_names() -> tuple[str, ...]:
 
 
 def check_engine(name: str) -> str:
-    """`name`, which is that of an engine or "auto". Raises SettingsError for any other."""
-    if name != AUTO and name not in ENGINES:
-        raise SettingsError(f"no engine is called '{name}'; there are {', '.join((AUTO, *ENGINES))}")
-    return name
+    """The name of an engine, or "auto", as this module has it. Raises SettingsError for any other."""
+    return _known(name, (AUTO, *ENGINES))
+
+
+def _known(name: str, names: tuple[str, ...]) -> str:
+    found = find_name(name, names)
+    if found is None:
+        raise SettingsError(
+            f"no engine is called '{name}'{did_you_mean(name, names) or '; there are ' + ', '.join(names)}"
+        )
+    return found
 
 
 def what_lacks(name: str) -> str:
@@ -113,8 +121,7 @@ def available_engines() -> tuple[str, ...]:
 
 def open_runner(graph: bytes, *, engine: str = DEFAULT_ENGINE, threads: int = 0) -> Runner:
     """The graph loaded by an engine. Raises EngineError where it cannot, SettingsError for an unknown name."""
-    if engine not in ENGINES:
-        raise SettingsError(f"no engine is called '{engine}'; there are {', '.join(ENGINES)}")
+    engine = _known(engine, tuple(ENGINES))
     lacking = what_lacks(engine)
     if lacking:
         raise EngineError(lacking)

@@ -19,7 +19,7 @@ from blemish.datasets.index import list_categories, open_dataset
 from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
 from blemish.files import hash_file, write_file
-from blemish.registry import DEFAULT_BACKBONE, load_detector
+from blemish.registry import DEFAULT_BACKBONE, detector_name, load_detector
 from blemish.runtime.threads import budget, usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.study.row import read_row
@@ -110,10 +110,15 @@ def plan_study(
     folder = folder.resolve()
     backbone = str(Path(backbone).resolve()) if backbone.endswith(".json") else backbone
     indexes = {category: open_dataset(category).with_hashes(threads=usable_cores()) for category in categories}
+    detectors = [detector_name(name) for name in detectors]
+    settings = {detector_name(name): values for name, values in (settings or {}).items()}
+    unused = [name for name in settings if name not in detectors]
+    if unused:
+        raise SettingsError(f"settings of {unused[0]}, which is not among the detectors {', '.join(detectors)}")
     of_detector: dict[str, dict[str, Any]] = {}
     for detector in detectors:
         module = load_detector(detector)
-        chosen = settings_json(module.INFO, make_settings(module.INFO, (settings or {}).get(detector, {})))
+        chosen = settings_json(module.INFO, make_settings(module.INFO, settings.get(detector, {})))
         of_detector[detector] = {
             "settings": chosen,
             "backbone_hash": backbone_hash(backbone) if module.INFO.needs_backbone else "",

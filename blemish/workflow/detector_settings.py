@@ -10,14 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from blemish.detectors.base import DetectorInfo, Preset
 from blemish.errors import SettingsError
+from blemish.spelling import did_you_mean, find_name
 
 
 def make_settings(info: DetectorInfo, values: Mapping[str, Any]) -> Any:
     """The detector's typed settings; values may be text, as on the command line. Raises SettingsError."""
-    known = {field.name for field in dataclasses.fields(info.settings)}
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"{info.name} has no setting '{name}'; it has {', '.join(sorted(known))}")
+    values = {setting_name(info, name): value for name, value in values.items()}
     # Text of several parts stands for a tuple: layers=blocks.2,blocks.4
     tuples = {field.name for field in dataclasses.fields(info.settings) if "tuple[" in str(field.type)}
     plain = {
@@ -32,12 +30,29 @@ def make_settings(info: DetectorInfo, values: Mapping[str, Any]) -> Any:
         raise SettingsError(f"{info.name} setting {place}: {fault['msg']} (got {fault['input']!r})") from error
 
 
+def setting_name(info: DetectorInfo, name: str) -> str:
+    """The name of a setting as the detector has it. Raises SettingsError where there is none."""
+    known = sorted(field.name for field in dataclasses.fields(info.settings))
+    found = find_name(name, known)
+    if found is None:
+        raise SettingsError(
+            f"{info.name} has no setting '{name}'{did_you_mean(name, known) or '; it has ' + ', '.join(known)}"
+        )
+    return found
+
+
 def find_preset(info: DetectorInfo, name: str) -> Preset:
     """The detector's preset of that name. Raises SettingsError where there is none."""
-    if name not in info.presets:
-        known = f"it has {', '.join(info.presets)}" if info.presets else "it has none: leave out --preset"
-        raise SettingsError(f"{info.name} has no preset '{name}'; {known}")
-    return info.presets[name]
+    return info.presets[preset_name(info, name)]
+
+
+def preset_name(info: DetectorInfo, name: str) -> str:
+    """The name of a preset as the detector has it. Raises SettingsError where there is none."""
+    found = find_name(name, info.presets)
+    if found is None:
+        known = f"; it has {', '.join(info.presets)}" if info.presets else "; it has none: leave out --preset"
+        raise SettingsError(f"{info.name} has no preset '{name}'{did_you_mean(name, info.presets) or known}")
+    return found
 
 
 def settings_json(info: DetectorInfo, settings: Any) -> dict[str, Any]:

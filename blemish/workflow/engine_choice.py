@@ -19,7 +19,7 @@ from blemish.bundle.bundle import Bundle
 from blemish.errors import OutputError, SettingsError
 from blemish.files import write_file
 from blemish.folders import cache_folder
-from blemish.runtime.engines import AUTO, DEFAULT_ENGINE, available_engines, check_engine, engine_names
+from blemish.runtime.engines import AUTO, DEFAULT_ENGINE, available_engines, check_engine
 from blemish.schema import Progress, silent
 from blemish.workflow.verify import EngineCheck, check_images, verify
 
@@ -47,15 +47,16 @@ def resolve_engine(bundle: Bundle, engine: str, *, threads: int = 0, progress: P
 
 def check_engines(names: Sequence[str] | None) -> tuple[str, ...] | None:
     """The engines named, None where none is. Raises SettingsError for an unknown name, "auto" among them."""
+    found = []
     for name in names or ():
-        if name == AUTO:
+        engine = check_engine(name)
+        if engine == AUTO:
             raise SettingsError(
                 "auto is a choice among the engines, not one to look at by itself: leave --engine out to see all, "
                 "or name one"
             )
-        if name not in engine_names():
-            raise SettingsError(f"no engine is called '{name}'; there are {', '.join(engine_names())}")
-    return tuple(dict.fromkeys(names)) if names else None
+        found.append(engine)
+    return tuple(dict.fromkeys(found)) or None
 
 
 def choose_engine(bundle: Bundle, *, threads: int = 0, progress: Progress = silent) -> str:

@@ -15,6 +15,7 @@ from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.maps import check_fit, find_maps, read_map
 from blemish.datasets.mask_fit import MaskReader
+from blemish.decisions.doubt import is_wrong_bundle
 from blemish.decisions.explain import explain
 from blemish.errors import DataError
 from blemish.files import why_not_a_file
@@ -99,10 +100,11 @@ def _evaluate(
         **(asdict(matched) if matched.num_defects else {}),
     }
     shown = _gallery(items, verdicts)
+    told = (*masks.notes, *_doubts(inspector.bundle, items, verdicts))
     return Evaluation(
         metrics=metrics,
         model={**model_facts(inspector.bundle), "engine": inspector.session.engine},
-        data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items), masks.notes),
+        data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items), told),
         results=tuple(_result(*found) for found in zip(items, verdicts, errors, strict=True)),
         pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
     )
@@ -168,6 +170,19 @@ def model_facts(bundle: Bundle) -> dict[str, Any]:
         "facts": manifest.facts,
         "versions": manifest.versions,
     }
+
+
+def _doubts(bundle: Bundle, items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """A question where nearly all good images are rejected."""
+    good = [verdict.decision for item, verdict in zip(items, verdicts, strict=True) if item.is_good]
+    num_rejected = good.count("reject")
+    if not is_wrong_bundle(num_rejected, len(good)):
+        return ()
+    data = bundle.manifest.data
+    return (
+        f"{num_rejected} of {len(good)} good images are rejected: is this the right bundle? It learned "
+        f"{data.num_fit:,} good images of {data.name}.",
+    )
 
 
 def unseen(bundle: Bundle, items: Sequence[ImageItem], *, threads: int) -> tuple[ImageItem, ...]:

@@ -31,8 +31,8 @@ from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.images.decode import as_image
-from blemish.images.resize import RESIZE_RULE, choose_input_hw, size_within
-from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
+from blemish.images.resize import RESIZE_RULE, check_side, choose_input_hw, size_within
+from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, detector_name, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
@@ -62,7 +62,7 @@ from blemish.workflow.calibrate import (
     short_hashes,
 )
 from blemish.workflow.defects import labelled_defects, read_defects
-from blemish.workflow.detector_settings import find_preset, make_settings, settings_json
+from blemish.workflow.detector_settings import find_preset, make_settings, preset_name, settings_json
 from blemish.workflow.input_size import SMALLEST, choose_size
 from blemish.workflow.parts import MOST_IMAGES, Parts, batch_notes, check_trusted, find_parts, measure_new_batches
 from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
@@ -138,7 +138,10 @@ class TrainRequest:
     cancel: Cancel = never
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "detector", detector_name(self.detector))
         info = self.info
+        if self.preset is not None:
+            object.__setattr__(self, "preset", preset_name(info, self.preset))
         self.detector_settings()
         if self.seed < 0:
             raise SettingsError(f"seed is {self.seed}: give 0 or more")
@@ -148,6 +151,8 @@ class TrainRequest:
             raise SettingsError(f"threads is {self.threads}: give 1 or more")
         if self.calibration not in (None, "cross", "split", "blocks"):
             raise SettingsError(f"calibration {self.calibration!r} is not known: use cross, split or blocks")
+        if isinstance(self.size, int):
+            check_side(self.size)
         if isinstance(self.size, tuple) and (min(self.size) < 32 or any(side % 32 for side in self.size)):
             height, width = self.size
             raise SettingsError(f"size {height}x{width}: both sides must be multiples of 32, for example 256x640")

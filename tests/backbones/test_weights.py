@@ -105,7 +105,7 @@ def test_no_folder_of_the_user_is_no_fault() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("efficientnet_lite0", "did you mean efficientnet-lite0"),
+        ("efficientnet_lite", "did you mean 'efficientnet-lite0'"),
         ("efficientnet-lite1", "convert_efficientnet_lite.py"),
         ("resnet", "efficientnet-lite0"),
         ("../efficientnet-lite0", "no backbone of this name"),

@@ -59,7 +59,10 @@ def test_inspections_into_one_folder(bundle_file: Path, product_folder: Path, tm
 def test_inspections_with_one_drift_watch(bundle_file: Path, product_folder: Path, tmp_path: Path) -> None:
     folders = ("good", "scratch", "spot", "good")
     told = run_all(
-        [("inspect", bundle_file, product_folder / "test" / name, "--watch", tmp_path / "w.json") for name in folders]
+        [
+            ("inspect", bundle_file, product_folder / "test" / name, "--drift-state", tmp_path / "w.json")
+            for name in folders
+        ]
     )
     state = json.loads((tmp_path / "w.json").read_bytes())["state"]
     assert state["num_parts"] == sum("decision" in row for rows in told for row in rows)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +55,7 @@ class TestDrift:
     def test_a_promise_that_is_void_stays_so_in_the_next_run(
         self, run, bundle_file: Path, dark: Path, good: Path, tmp_path: Path
     ) -> None:
-        watch = ("--watch", tmp_path / "drift.json", "--fail-on-drift")
+        watch = ("--drift-state", tmp_path / "drift.json", "--fail-on-drift")
         assert run("inspect", bundle_file, dark, *watch).status == 4
         assert run("inspect", bundle_file, good, *watch).status == 4
 
@@ -109,3 +112,49 @@ def test_what_is_left_out_is_told_and_what_cannot_be_seen_is_an_error(
     [left_out] = [row for row in rows if row.get("event") == "left_out"]
     assert left_out == {"event": "left_out", "reason": "hidden", "count": 1, "first": str(good / ".hidden.png")}
     assert len(rows) == 8
+
+
+class TestTheWrongBundle:
+    QUESTION = "is this the right bundle?"
+
+    def test_it_is_asked_where_nearly_all_is_rejected(self, run, bundle_file: Path, dark: Path, good: Path) -> None:
+        outcome = run("inspect", bundle_file, dark)
+        assert f"12 of 12 images are rejected: {self.QUESTION}" in outcome.stderr
+        assert str(bundle_file) in outcome.stderr
+        assert self.QUESTION in run("inspect", bundle_file, dark, "--json").stderr
+        assert self.QUESTION not in run("inspect", bundle_file, good).stderr
+
+    def test_few_images_raise_no_question(self, run, bundle_file: Path, dark: Path) -> None:
+        assert self.QUESTION not in run("inspect", bundle_file, *sorted(dark.iterdir())[:4]).stderr
+
+    def test_evaluate_asks_it_where_good_images_are_rejected(
+        self, run, bundle_file: Path, product_folder: Path, tmp_path: Path
+    ) -> None:
+        product = make_tiny_product(seed=1)
+        for number, image in enumerate(product.good):
+            write_png(tmp_path / "other" / "test" / "good" / f"{number}.png", np.flip(255 - image, axis=1))
+            write_png(tmp_path / "other" / "train" / "good" / f"{number}.png", image)
+        write_png(tmp_path / "other" / "test" / "spot" / "0.png", product.defects[0].image)
+        asked = run("evaluate", bundle_file, tmp_path / "other")
+        assert f"16 of 16 good images are rejected: {self.QUESTION}" in asked.stderr
+        notes = run("evaluate", bundle_file, tmp_path / "other", "--json").json["notes"]
+        assert any(self.QUESTION in note for note in notes)
+        assert self.QUESTION not in run("evaluate", bundle_file, product_folder).stderr
+
+
+def test_the_scale_and_its_limit_are_told(run, bundle_file: Path, good: Path) -> None:
+    scale = "scores are 0 to 100, rejected above 50"
+    assert scale in run("inspect", bundle_file, good).stderr.splitlines()[-1]
+    assert scale not in run("inspect", bundle_file, good, "--json").stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a terminal")
+def test_a_terminal_shows_what_the_columns_are(bundle_file: Path, good: Path) -> None:
+    import pty
+
+    first, second = pty.openpty()
+    command = [sys.executable, "-m", "blemish.cli.main", "inspect", str(bundle_file), str(good)]
+    told = subprocess.run(command, stdout=second, stderr=subprocess.PIPE, check=True, text=True).stderr
+    os.close(second)
+    os.close(first)
+    assert told.splitlines()[0] == "verdict  score  image   (scores are 0 to 100, rejected above 50)"

@@ -30,7 +30,22 @@ def test_train_writes_one_file_and_says_what_it_promises(run, product_folder: Pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["part.blemish"]
     assert outcome.stdout == ""
     assert "of good parts are rejected; with 95 % confidence at most" in outcome.stderr
-    assert "exchangeable" in outcome.stderr
+    told = run("train", product_folder, "-o", path, *TINY, "--verbose")
+    assert "exchangeable" in told.stderr
+    assert "exchangeable" not in outcome.stderr
+
+
+def test_train_ends_with_what_it_learned_what_it_finds_and_what_to_type_next(
+    run, product_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "my part.blemish"
+    learned, finds, following = run("train", product_folder, "-o", path, *TINY).stderr.splitlines()[-3:]
+    assert f"{path}: learned 16 good images of tiny product ä (template, 64 x 64" in learned
+    assert finds.startswith("Finds ")
+    assert "of good parts are rejected" in finds
+    assert following == f"next: blemish evaluate '{path}' '{product_folder}' -o report"
+    *_, following = run("train", product_folder / "train" / "good", "-o", path, *TINY).stderr.splitlines()
+    assert following.startswith(f"next: blemish inspect '{path}' NEW_IMAGES -o out")
 
 
 def test_train_json(run, product_folder: Path, tmp_path: Path) -> None:
@@ -125,7 +140,7 @@ def test_a_lot_is_judged_as_one(run, bundle_file: Path, product_folder: Path) ->
 def test_the_drift_watch_goes_on_in_its_file(run, bundle_file: Path, product_folder: Path, tmp_path: Path) -> None:
     watch = tmp_path / "drift.json"
     for _ in range(2):
-        run("inspect", bundle_file, product_folder / "test" / "good", "--watch", watch)
+        run("inspect", bundle_file, product_folder / "test" / "good", "--drift-state", watch)
     assert json.loads(watch.read_bytes())["state"]["num_parts"] == 12
 
 

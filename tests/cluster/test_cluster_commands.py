@@ -149,7 +149,7 @@ class TestWhatIsWrongIsSaidInOneLine:
         line = self.line_of(run("inspect", bundle_path, tmp_path / "no", "-o", tmp_path / "out", "--ray", two_nodes))
         assert str(tmp_path / "no") in line
 
-    @pytest.mark.parametrize("options", [["--lot"], ["--threads", "2"], ["--watch", "drift.json"]])
+    @pytest.mark.parametrize("options", [["--lot"], ["--threads", "2"], ["--drift-state", "drift.json"]])
     def test_what_workers_cannot_do(self, run: Any, archive: Any, options: list[str]) -> None:
         assert "leave out" in self.line_of(run(*archive, "--ray", *options))
 

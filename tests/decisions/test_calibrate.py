@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from blemish.decisions.explain import explain, score_reason
+from blemish.decisions.explain import explain
 from blemish.decisions.judge import judge
 from blemish.decisions.rule_text import parse_rules
 from blemish.decisions.thresholds import calibrate, check_graph, recalibrate, shares_of_parts, suspects
@@ -207,14 +207,6 @@ def test_good_images_far_above_the_rest_are_named() -> None:
     scores = np.concatenate([rng.normal(size=50), [30.0], rng.normal(size=50), [60.0]])
     assert suspects(scores) == [101, 50]
     assert suspects(rng.normal(size=100)) == []
-
-
-def test_reasons_of_scores() -> None:
-    calibration = calibration_of(settings=CalibrationSettings(false_reject=0.02, review_rate=0.1))
-    assert calibration.review_threshold is not None
-    assert "is over the threshold" in score_reason(100, calibration)
-    assert "review" in score_reason(calibration.image_threshold, calibration)
-    assert "is not over" in score_reason(0, calibration)
 
 
 def test_a_thousand_images_take_no_time() -> None:

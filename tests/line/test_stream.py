@@ -408,7 +408,7 @@ class TestModel:
     def test_a_source_is_inspected_with_all_that_a_line_needs(self, model: Model, parts: Path, tmp_path: Path) -> None:
         sink = ListSink()
         events = model.inspect_source(
-            FileSource([parts]), output=tmp_path / "out", sinks=[sink], watch=tmp_path / "drift.json", lot=0.2
+            FileSource([parts]), output=tmp_path / "out", sinks=[sink], drift_state=tmp_path / "drift.json", lot=0.2
         )
         with contextlib.closing(events):
             found = list(events)

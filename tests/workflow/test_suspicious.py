@@ -45,7 +45,7 @@ def test_defective_parts_among_the_good_ones_come_first_and_are_suspicious(rank:
 
 
 def test_a_size_that_cannot_be_is_refused(rank: Any, contaminated: Path) -> None:
-    with pytest.raises(SettingsError, match="size 100: give a multiple of 32, for example 96"):
+    with pytest.raises(SettingsError, match="size 100 is not a multiple of 32; use 96 or 128"):
         rank(contaminated, size=100)
 
 
