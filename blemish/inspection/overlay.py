@@ -1,4 +1,4 @@
-"""Pictures that show where a part is anomalous: map in color, region contours, decision badge."""
+"""Pictures that show where a part is anomalous: map in color, region contours, zone, and a caption below."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.decisions.zones import fits_zone, zone_mask
 from blemish.errors import OutputError
-from blemish.schema import AnomalyMap, Calibration, Decision, Image, Mask, Region, Verdict
+from blemish.inspection.caption import draw_caption
+from blemish.schema import AnomalyMap, Calibration, Image, Mask, Region, Verdict, Zone
 
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.
 _STOPS = np.array([(64, 16, 110), (158, 32, 110), (224, 68, 56), (249, 148, 30), (252, 232, 150)], dtype=np.float64)
@@ -22,11 +24,14 @@ OVERLAY_PIXELS = 16_000_000
 _HALO = (16, 18, 22)
 _REGION_COLOR = (255, 255, 255)
 _MASK_COLOR = (34, 211, 238)
-_BADGE_COLORS: dict[Decision, tuple[int, int, int]] = {
-    "accept": (15, 107, 99),
-    "review": (146, 84, 8),
-    "reject": (176, 42, 26),
-}
+_LEAST_WIDTH = 256
+"""Narrower images are drawn larger, so that outlines and words can be read."""
+_ENLARGED_SIDE = 2048
+_OUTSIDE = 0.25
+"""How strong colors are far from every outline, by their strength inside."""
+_FADE_SIDE = 256
+_ZONE_DIM = 0.45
+_ZONE_COLOR = (245, 208, 66)
 
 
 def map_scale(calibration: Calibration) -> tuple[float, float]:
@@ -62,8 +67,13 @@ def _level_colors() -> NDArray[np.uint8]:
 _LEVEL_COLORS = _level_colors()
 
 
-def blend_map(image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float]) -> Image:
-    """The image with its anomaly map in color over it (see `color_map` for `scale`)."""
+def blend_map(
+    image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float], strength: NDArray[np.uint8] | None = None
+) -> Image:
+    """The image with its anomaly map in color over it (see `color_map` for `scale`).
+
+    `strength`, 0 to 255 at the image's size, weakens the colors; without it they are everywhere as strong.
+    """
     height, width = image.shape[:2]
     full = np.asarray(
         cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32
@@ -75,21 +85,65 @@ def blend_map(image: Image, anomaly_map: AnomalyMap, scale: tuple[float, float])
             continue
         rgba = color_map(band, scale).astype(np.uint16)
         opacity = rgba[..., 3:]
+        if strength is not None:
+            opacity = (opacity * strength[top : top + _BAND_ROWS, :, np.newaxis] + 127) // 255
         mixed = blended[top : top + _BAND_ROWS] * (255 - opacity) + rgba[..., :3] * opacity
         blended[top : top + _BAND_ROWS] = (mixed + 127) // 255
     return blended
 
 
-def draw_overlay(image: Image, verdict: Verdict, scale: tuple[float, float]) -> Image:
-    """A new picture of the image's size: anomaly map in color, contours of the regions, decision badge.
+def fade_outside(regions: tuple[Region, ...], hw: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """How strong colors are at each pixel, 0 to 255: full inside the outlines, a quarter far from them.
 
-    `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`). An image
-    of more than `OVERLAY_PIXELS` is drawn smaller.
+    None where there is no outline: then all colors lie below the limit and are weak by themselves.
     """
+    contours = [np.asarray(region.contour, dtype=np.float32) for region in regions if region.contour]
+    if not contours:
+        return None
+    shrink = min(1.0, _FADE_SIDE / max(hw))
+    small_hw = max(1, round(hw[0] * shrink)), max(1, round(hw[1] * shrink))
+    inside = np.zeros(small_hw, np.uint8)
+    points = [np.rint((contour + 0.5) * shrink - 0.5).astype(np.int32).reshape(-1, 1, 2) for contour in contours]
+    cv2.drawContours(inside, points, -1, 255, cv2.FILLED)
+    # Twice the blurred mask is full inside up to the outline and fades over about a fiftieth of the side outside.
+    blurred = cv2.GaussianBlur(inside, (0, 0), max(0.8, max(small_hw) / 80)).astype(np.float32)
+    strength = np.maximum(np.minimum(2 * blurred, 255) * (1 - _OUTSIDE) + 255 * _OUTSIDE, inside)
+    faded: NDArray[np.uint8] = np.asarray(cv2.resize(np.rint(strength).astype(np.uint8), (hw[1], hw[0])), np.uint8)
+    return faded
+
+
+def color_bar(num_colors: int = 256) -> NDArray[np.uint8]:
+    """RGB colors over a gray ground, from the largest map value of a usual good part on; the limit is in the middle.
+
+    >>> color_bar(3).shape
+    (3, 3)
+    """
+    rgba = _LEVEL_COLORS[np.linspace(0, _NUM_LEVELS - 1, num_colors).astype(np.intp)].astype(np.float64)
+    opacity = rgba[:, 3:] / 255
+    bar: NDArray[np.uint8] = np.rint(rgba[:, :3] * opacity + 128 * (1 - opacity)).astype(np.uint8)
+    return bar
+
+
+def draw_overlay(
+    image: Image, verdict: Verdict, scale: tuple[float, float], *, zone: Zone | None = None, time: str = ""
+) -> Image:
+    """A new picture: the image with its anomaly map in color and the contours of the regions, above a caption.
+
+    `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`). Colors
+    fade outside the contours. Outside the `zone` the image is dimmed. The caption says decision, display score, limit,
+    scale of colors, file name, and the `time` given. An image of more than `OVERLAY_PIXELS` is drawn smaller, one less
+    than 256 pixels wide larger by a whole factor.
+    """
+    full_hw = image.shape[0], image.shape[1]
     image, verdict = shrink_picture(image, verdict, OVERLAY_PIXELS)
-    picture = blend_map(image, verdict.anomaly_map, scale)
+    image, verdict = _enlarge_picture(image, verdict)
+    hw = image.shape[0], image.shape[1]
+    picture = blend_map(image, verdict.anomaly_map, scale, fade_outside(verdict.regions, hw))
+    if zone is not None and fits_zone(zone, full_hw):
+        picture = _draw_zone(picture, zone_mask(zone, hw))
     picture = draw_regions(picture, verdict.regions)
-    return _draw_badge(picture, verdict)
+    caption = draw_caption(hw[1], verdict, color_bar(), time)
+    return np.concatenate([picture, caption])
 
 
 def shrink_picture(image: Image, verdict: Verdict, max_pixels: int) -> tuple[Image, Verdict]:
@@ -106,6 +160,28 @@ def shrink_picture(image: Image, verdict: Verdict, max_pixels: int) -> tuple[Ima
     regions = tuple(_scale_region(region, across, down) for region in verdict.regions)
     small = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return small, dataclasses.replace(verdict, regions=regions, image_hw=hw)
+
+
+def _enlarge_picture(image: Image, verdict: Verdict) -> tuple[Image, Verdict]:
+    """A narrow image at the whole multiple of its size that makes it wide enough, if it stays small enough."""
+    height, width = image.shape[:2]
+    factor = min(math.ceil(_LEAST_WIDTH / width), max(1, _ENLARGED_SIDE // max(height, width)))
+    if factor <= 1:
+        return image, verdict
+    hw = height * factor, width * factor
+    regions = tuple(_scale_region(region, factor, factor) for region in verdict.regions)
+    large = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    return large, dataclasses.replace(verdict, regions=regions, image_hw=hw)
+
+
+def _draw_zone(image: Image, inside: Mask) -> Image:
+    """The image dimmed outside the zone, with the zone's edge."""
+    picture: Image = image.copy()
+    for top in range(0, image.shape[0], _BAND_ROWS):
+        band = slice(top, top + _BAND_ROWS)
+        picture[band][~inside[band]] = (picture[band][~inside[band]] * _ZONE_DIM).astype(np.uint8)
+    cv2.drawContours(picture, mask_contours(inside), -1, _ZONE_COLOR, max(1, round(min(image.shape[:2]) / 400)))
+    return picture
 
 
 def _scale_region(region: Region, across: float, down: float) -> Region:
@@ -154,36 +230,3 @@ def _draw_outlines(image: Image, contours: list[NDArray[np.int32]], color: tuple
     cv2.drawContours(picture, contours, -1, _HALO, line + 2, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, color, line, cv2.LINE_AA)
     return picture
-
-
-def _draw_badge(image: Image, verdict: Verdict) -> Image:
-    """Decision and display score on a plate in the upper left corner; a bar at the top where a plate does not fit."""
-    height, width = image.shape[:2]
-    color = _BADGE_COLORS[verdict.decision]
-    text = f"{verdict.decision.upper()}  {verdict.display_score:.0f}"
-    plate = int(np.clip(0.055 * min(height, width), 18, 72))
-    scale = plate / 44.0
-    line = max(1, round(plate / 22))
-    (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, scale, line)
-    margin = plate // 3
-    right, bottom = margin + plate + text_width + margin, margin + plate
-    if right + margin > width or bottom + margin > height:
-        cv2.rectangle(image, (0, 0), (width - 1, max(2, height // 24) - 1), color, cv2.FILLED)
-        return image
-    cv2.rectangle(image, (margin, margin), (right, bottom), color, cv2.FILLED, cv2.LINE_AA)
-    _draw_sign(image, verdict.decision, (margin + plate // 2, margin + plate // 2), plate / 5.0, line)
-    base = (margin + plate, margin + (plate + text_height) // 2)
-    cv2.putText(image, text, base, cv2.FONT_HERSHEY_DUPLEX, scale, (255, 255, 255), line, cv2.LINE_AA)
-    return image
-
-
-def _draw_sign(image: Image, decision: Decision, center: tuple[int, int], radius: float, line: int) -> None:
-    """A tick, a bar or a cross: the decision without its color."""
-    strokes: dict[Decision, list[list[tuple[float, float]]]] = {
-        "accept": [[(-1.0, 0.1), (-0.3, 0.8), (1.0, -0.7)]],
-        "review": [[(-0.9, 0.0), (0.9, 0.0)]],
-        "reject": [[(-0.8, -0.8), (0.8, 0.8)], [(-0.8, 0.8), (0.8, -0.8)]],
-    }
-    for stroke in strokes[decision]:
-        points = np.rint(np.asarray(stroke) * radius + center).astype(np.int32).reshape(-1, 1, 2)
-        cv2.polylines(image, [points], False, (255, 255, 255), line + 1, cv2.LINE_AA)

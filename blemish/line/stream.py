@@ -168,7 +168,9 @@ class _Worker:
         picture = None
         if self._scale is not None:
             with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none
-                picture = png_bytes(draw_overlay(image, verdict, self._scale))
+                time = "" if origin.time is None else f"{origin.time:%Y-%m-%d %H:%M:%S}"
+                zone = self._inspector.bundle.calibration.zone
+                picture = png_bytes(draw_overlay(image, verdict, self._scale, zone=zone, time=time))
         return Judged(origin, verdict, picture)
 
     def _as_image(self, array: NDArray[Any], name: str) -> Image:

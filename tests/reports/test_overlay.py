@@ -5,15 +5,19 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blemish.decisions.zones import zone_from_polygons
+from blemish.inspection.caption import draw_caption
 from blemish.inspection.overlay import (
     blend_map,
+    color_bar,
     color_map,
     draw_mask_outline,
     draw_overlay,
     draw_regions,
+    fade_outside,
     map_scale,
     png_bytes,
     shrink_picture,
@@ -95,23 +99,94 @@ def test_a_mask_of_another_size_is_refused():
         draw_mask_outline(gray_image(), np.zeros((10, 10), dtype=np.bool_))
 
 
-def test_each_decision_has_its_own_badge(verdict_of):
-    image = gray_image()
-    badges = {
-        decision: draw_overlay(image, verdict_of(score=1.0, decision=decision), SCALE)[:60, :200].tobytes()
+def below(picture, image):
+    """The caption of a picture of this image."""
+    return picture[image.shape[0] :]
+
+
+def test_each_decision_has_its_own_caption_and_none_lies_on_the_image(verdict_of):
+    image, quiet = gray_image(), constant_map(0.0)
+    pictures = [
+        draw_overlay(image, verdict_of(score=1.0, decision=decision, anomaly_map=quiet, regions=()), SCALE)
         for decision in ("accept", "review", "reject")
-    }
-    assert len(set(badges.values())) == 3
-    assert image.tobytes() not in badges.values()
+    ]
+    assert len({below(picture, image).tobytes() for picture in pictures}) == 3
+    assert all(np.array_equal(picture[: len(image)], image) for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"path": "a/000.png"}, {"path": "a/001.png"}),
+        ({"display_score": 51.0}, {"display_score": 62.0}),
+    ],
+)
+def test_the_caption_says_name_and_score(verdict_of, first, second):
+    image = gray_image()
+    drawn = [below(draw_overlay(image, verdict_of(score=9.0, **facts), SCALE), image) for facts in (first, second)]
+    assert not np.array_equal(*drawn)
+
+
+def test_the_caption_says_the_time(verdict_of):
+    image, verdict = gray_image(), verdict_of(score=9.0)
+    drawn = [draw_overlay(image, verdict, SCALE, time=time) for time in ("2026-11-26 08:00:00", "2026-11-26 09:30:00")]
+    assert not np.array_equal(*drawn)
+
+
+def test_the_caption_marks_the_limit_in_the_middle_of_the_colors(verdict_of):
+    image = gray_image(height=240, width=400)
+    caption = below(draw_overlay(image, verdict_of(score=9.0), SCALE), image)
+    is_mark = (caption == 255).all(axis=2).sum(axis=0) > 10
+    assert np.flatnonzero(is_mark).mean() == pytest.approx(200, abs=4)
+    assert tuple(color_bar(3)[0]) == (128, 128, 128)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (300, 7), (40, 40), (3000, 20)])
 def test_images_of_any_shape_are_drawn(verdict_of, shape):
     image = gray_image(*shape)
     picture = draw_overlay(image, verdict_of(score=9.0), SCALE)
-    assert picture.shape == image.shape
+    factor = picture.shape[1] // shape[1]
+    assert picture.shape[1] == factor * shape[1]
+    assert picture.shape[0] > factor * shape[0]
     assert picture.dtype == np.uint8
-    assert (picture != image).any()
+
+
+def test_a_narrow_image_is_enlarged_until_its_caption_can_be_read(verdict_of, region_of):
+    verdict = verdict_of(score=9.0, regions=(region_of((10, 20, 16, 12)),), anomaly_map=constant_map(0.0))
+    picture = draw_overlay(gray_image(64, 64), verdict, SCALE)
+    assert picture.shape[1] == 256
+    rows, columns = np.nonzero((picture[:256] != 128).any(axis=2))
+    assert (rows.min(), columns.min()) == (pytest.approx(80, abs=3), pytest.approx(40, abs=3))
+
+
+def test_colors_fade_outside_the_outlines(verdict_of, region_of):
+    image = gray_image()
+    verdict = verdict_of(score=9.0, regions=(region_of((100, 100, 60, 40)),), anomaly_map=constant_map(8.0))
+    picture = draw_overlay(image, verdict, SCALE).astype(int)
+    inside, near, far = (np.abs(picture[row, 130] - 128).sum() for row in (120, 143, 200))
+    assert inside > near > far > 0
+    assert inside > 3 * far
+
+
+@pytest.mark.parametrize("regions", [(), ((0, 0, 320, 240),)])
+def test_colors_are_full_inside_and_where_nothing_is_outlined(region_of, regions):
+    found = fade_outside(tuple(region_of(box) for box in regions), (240, 320))
+    assert found is None or found[120, 160] == 255
+
+
+def test_what_lies_outside_the_zone_is_dimmed(verdict_of):
+    zone = zone_from_polygons(ignore=[[(0, 0), (1, 0), (1, 0.5), (0, 0.5)]])
+    image, verdict = gray_image(), verdict_of(score=1.0, anomaly_map=constant_map(0.0), regions=())
+    picture = draw_overlay(image, verdict, SCALE, zone=zone)
+    assert picture[50, 160].max() < 80
+    assert (picture[200, 160] == 128).all()
+
+
+@given(name=st.text(max_size=300), width=st.integers(16, 600))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_name_fits_into_the_caption(verdict_of, name, width):
+    strip = draw_caption(width, verdict_of(path=name, score=9.0), color_bar(), "2026-11-26 08:00:00")
+    assert strip.shape[1:] == (width, 3)
 
 
 def test_the_image_given_is_not_changed(verdict_of):
@@ -131,12 +206,13 @@ def test_a_large_image_is_drawn_at_a_fraction_of_its_size(verdict_of, region_of,
     monkeypatch.setattr("blemish.inspection.overlay.OVERLAY_PIXELS", 240 * 320 // 4)
     image = gray_image()
     verdict = verdict_of(score=9.0, regions=(region_of((200, 100, 60, 40)),), anomaly_map=constant_map(0.0))
+    monkeypatch.setattr("blemish.inspection.overlay._LEAST_WIDTH", 1)
     picture = draw_overlay(image, verdict, SCALE)
-    assert picture.shape == (120, 160, 3)
-    changed = (picture[40:] != 128).any(axis=2)
+    assert picture.shape[1] == 160
+    changed = (picture[:120] != 128).any(axis=2)
     rows, columns = np.nonzero(changed)
-    assert (rows.min() + 40, columns.min()) == (pytest.approx(50, abs=3), pytest.approx(100, abs=3))
-    assert (rows.max() + 40, columns.max()) == (pytest.approx(70, abs=3), pytest.approx(130, abs=3))
+    assert (rows.min(), columns.min()) == (pytest.approx(50, abs=3), pytest.approx(100, abs=3))
+    assert (rows.max(), columns.max()) == (pytest.approx(70, abs=3), pytest.approx(130, abs=3))
 
 
 def test_a_small_image_is_left_as_it_is(verdict_of):
