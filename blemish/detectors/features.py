@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 SMALL_SHARE = 0.1
 """Largest share of the images that a head is derived without; without more of them it is learned anew."""
+FOLDS_TO_TEACH = 5
+"""Folds that good images are held out in where none are asked for and defects are shown."""
 MOST_FEATURE_BYTES = 3 * 2**29
 """Most memory that embeddings are kept in, 1.5 GB; of images that need more, evenly spread ones are learned from."""
 
@@ -50,6 +52,33 @@ class Head:
     without: Callable[[Sequence[Places]], Iterable[Head]] | None = None
 
 
+@dataclass(frozen=True)
+class Taught:
+    """A head that knows shown defects, and held-out results of the good images and of the shown ones."""
+
+    head: Head
+    good: HeldOut
+    shown: HeldOut
+
+
+class Teach(Protocol):
+    """Adds what shown defects tell to a head.
+
+    It is given the head, what the good images got when they were held out and in which folds, what gives the embedding
+    of a good image by its place, and the embeddings of the shown images.
+    """
+
+    def __call__(
+        self,
+        head: Head,
+        held_out: HeldOut,
+        folds: Sequence[Places],
+        read: Callable[[int], NDArray[np.float32]],
+        of_defects: Embeddings,
+        /,
+    ) -> Taught: ...
+
+
 def fit_on_embeddings(
     request: FitRequest[Any], embedder: bytes, learn: Callable[[Embeddings], Head], *, reduction: Reduction
 ) -> Fit:
@@ -68,11 +97,13 @@ def fit_on_places(
     *,
     copies: Sequence[Sequence[Image]] = (),
     reduction: Reduction,
+    teach: Teach | None = None,
 ) -> Fit:
     """As `fit_on_embeddings`, for a `learn` that is given all embeddings and the rows of those to learn from.
 
     So it can keep what it found out about single images from one call to the next. Behind the embeddings of the images
-    come those of each of `copies`, the same images turned, in the same order; they are in no fold.
+    come those of each of `copies`, the same images turned, in the same order; they are in no fold. `teach` adds what
+    the shown defects tell.
     """
     images = request.images
     runner = GraphRunner(embedder, threads=1)
@@ -82,9 +113,26 @@ def fit_on_places(
     for turn, turned in enumerate((images, *copies)):
         _embed(request, turned, learned, runner, embeddings[turn * len(learned) :])
     head = learn(embeddings, np.arange(len(learned)))
-    held_out = _held_out(request, runner, learned, embeddings, head, learn) if len(request.folds) else None
+    folds = request.folds
+    if teach is not None and not len(folds):  # without held-out results nothing can be said of the shown defects
+        folds = np.array_split(np.arange(len(images)), min(FOLDS_TO_TEACH, len(images)))
+    held_out = _held_out(request, folds, runner, learned, embeddings, head, learn) if len(folds) else None
+    shown = None
+    if teach is not None and held_out is not None:
+        rows = {int(place): row for row, place in enumerate(learned)}
+
+        def read(place: int) -> NDArray[np.float32]:
+            if place in rows:
+                return np.asarray(embeddings[rows[place]])
+            return np.asarray(runner.run({"image": images[place][None]})["embedding"][0])
+
+        defects = request.defects.images
+        of_defects = np.stack([runner.run({"image": image[None]})["embedding"][0] for image in defects])
+        taught = teach(head, held_out, folds, read, of_defects)
+        head, held_out, shown = taught.head, taught.good, taught.shown
     facts = {**head.facts, **_facts_of_part(len(learned), len(images))}
-    return Fit(_join(embedder, head, request.input_hw), facts, reduction, held_out)
+    graph = _join(embedder, head, request.input_hw)
+    return Fit(graph, facts, reduction, held_out if len(request.folds) else None, shown)
 
 
 def learned_places(num_images: int, bytes_of_each: int) -> Places:
@@ -135,6 +183,7 @@ def _embed(
 
 def _held_out(
     request: FitRequest[Any],
+    folds: Sequence[Places],
     embedder: GraphRunner,
     learned: Places,
     embeddings: Embeddings,
@@ -142,11 +191,11 @@ def _held_out(
     learn: Callable[[Embeddings, Places], Head],
 ) -> HeldOut:
     """Scores and maps of each fold by the head without it; each core does one fold by itself."""
-    images, folds = request.images, request.folds
+    images = request.images
     rows = {int(place): row for row, place in enumerate(learned)}
     held_rows = [np.flatnonzero(np.isin(learned, fold)) for fold in folds]
     heads = _heads_without(full, held_rows, len(learned), lambda rows: learn(embeddings, rows))
-    graphs = (_head_graph(head, embeddings.shape[1:]) for head in heads)
+    graphs = (head_graph(head, embeddings.shape[1:]) for head in heads)
     scores = np.empty(len(images), np.float32)
     maps: NDArray[np.float32] | None = None
 
@@ -197,7 +246,8 @@ def _each(work: Callable[[int], Result], places: Places, threads: int) -> Iterat
     return map_in_order(work, places.tolist(), threads, on_fewer=tell)
 
 
-def _head_graph(head: Head, shape: tuple[int, ...]) -> bytes:
+def head_graph(head: Head, shape: tuple[int, ...]) -> bytes:
+    """The head alone: from `embedding`, of that shape for one image, to the outputs of a detector."""
     builder = GraphBuilder("head")
     head.append(builder, builder.input("embedding", np.float32, ["batch", *shape]))
     return builder.build()

@@ -13,6 +13,7 @@ Four things differ from the paper; docs/accuracy.md tells what each of them brin
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from blemish.detectors.features import Embeddings, Head, Places, deepest_layers,
 from blemish.detectors.patch_memory import PatchMemory, learn_memory, memories_without
 from blemish.detectors.positions import usual_maxima
 from blemish.detectors.symmetry import Symmetry, symmetric_copies, with_turned_maps
+from blemish.detectors.taught import taught_head
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import PackedLayer, build_packed_embedding, packed_layers, unpack_layer
 from blemish.graph.finish import finish_sum
@@ -74,6 +76,7 @@ INFO = DetectorInfo(
     summary="memory banks of patch embeddings, exact nearest neighbor",
     paper="Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022",
     settings=Settings,
+    learns_from_defects=True,
     most_folds=50,
     presets={
         "fast": Preset("a small bank and a small input, for short cycles", 224, {"bank_size": 1000}),
@@ -85,7 +88,7 @@ INFO = DetectorInfo(
 
 
 def fit(request: FitRequest[Settings]) -> Fit:
-    """See `blemish.detectors.base.FitFunction`; nothing is drawn, the seed makes no difference."""
+    """See `blemish.detectors.base.FitFunction`; the seed draws patches where defects are shown, else nothing."""
     settings, backbone, input_hw = request.settings, request.backbone, request.input_hw
     assert backbone is not None
     layers = settings.layers or deepest_layers(backbone, (8, 16))
@@ -117,7 +120,8 @@ def fit(request: FitRequest[Settings]) -> Fit:
             ),
         )
 
-    return fit_on_places(request, embedder, learn, copies=copies, reduction=REDUCTION)
+    teach = functools.partial(taught_head, request, packed, REDUCTION) if len(request.defects.images) else None
+    return fit_on_places(request, embedder, learn, copies=copies, reduction=REDUCTION, teach=teach)
 
 
 def _head(memory: PatchMemory, layers: Sequence[PackedLayer], settings: Settings, input_hw: tuple[int, int]) -> Head:

@@ -58,11 +58,15 @@ def smoothing_matrix(centers: NDArray[np.float64], sigma: float) -> NDArray[np.f
     return normalized
 
 
-def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
-    """Maps (..., rows, columns) of one grid on another, by linear interpolation."""
-    if source == target:
+def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid, sigma: float = 0.0) -> NDArray[np.float32]:
+    """Maps (..., rows, columns) of one grid on another, by linear interpolation, then smoothed by `sigma` pixels."""
+    if source == target and sigma <= 0:
         return maps
     rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))
+    if sigma > 0:
+        rows, columns = (
+            smoothing_matrix(target.centers(axis), sigma) @ matrix for axis, matrix in enumerate((rows, columns))
+        )
     return np.asarray(rows @ maps @ columns.T, np.float32)
 
 

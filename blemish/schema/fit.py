@@ -128,10 +128,12 @@ class Tiling:
 class Fit:
     """A fitted detector: one ONNX graph (serialized), facts of the fit, held-out results if folds were asked for.
 
-    `facts` is JSON-like and ends up in the bundle's manifest (for example `num_bank_entries`).
+    `facts` is JSON-like and ends up in the bundle's manifest (for example `num_bank_entries`). `shown` are scores and
+    maps of the defects that were learned from, each by a model that did not see it; None where the detector cannot say.
     """
 
     graph: bytes
     facts: Mapping[str, Any] = field(default_factory=dict)
     reduction: Reduction = Reduction()
     held_out: HeldOut | None = None
+    shown: HeldOut | None = None
