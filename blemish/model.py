@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from blemish.line.sources import Source
     from blemish.watching.watch import Watch
     from blemish.workflow.calibrate import ProductFacts
+    from blemish.workflow.shown import Mark
     from blemish.workflow.train import DataSource, Size
 
 
@@ -302,6 +303,51 @@ class Model:
         )
         made._file = self._file
         return made
+
+    def teach(
+        self,
+        defective: str | Path | Sequence[str | Path] = (),
+        *,
+        good: str | Path | Sequence[str | Path] = (),
+        golden: str | Path | Sequence[str | Path] = (),
+        marks: Mapping[str, Mark] | None = None,
+        reason: str = "",
+        by: str = "",
+        accept_regression: str = "",
+        with_sensitivity: bool = False,
+        progress: Progress = silent,
+        cancel: Cancel = never,
+    ) -> Model:
+        """A model that knows the defects and good parts shown to it; this one stays as it is.
+
+        `defective` are data sets with labelled defects, folders or files; `marks` point at the defects of images
+        without masks. `good` are the good images of the training, unless a data set in `defective` holds them, and
+        parts that were rejected and are good. `golden` images must be judged rightly in the end. Raises
+        `TeachingRefusedError` (with the comparison as `regression`) where the new model would be worse, unless
+        `accept_regression` says why that is right.
+        """
+        from blemish.runtime.threads import budget
+        from blemish.workflow.teach import TeachRequest, teach
+
+        def listed(places: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+            return tuple(Path(place) for place in ([places] if isinstance(places, (str, Path)) else places))
+
+        request = TeachRequest(
+            defective=listed(defective),
+            good=listed(good),
+            golden=listed(golden),
+            marks=marks or {},
+            reason=reason,
+            by=by,
+            accept_regression=accept_regression,
+            with_sensitivity=with_sensitivity,
+            reading=self.reading,
+            threads=budget(self.threads),
+            progress=progress,
+            cancel=cancel,
+        )
+        taught = teach(self.bundle, request)
+        return Model(taught.bundle, engine=self.engine, threads=self.threads, reading=self.reading)
 
     def save(self, path: str | Path) -> Path:
         """`path`, now holding the bundle; written whole or not at all.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, study
+from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, study, teach
 from blemish.cli.arguments import complete
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.errors import BlemishError, EngineWarning, PageWarning
@@ -30,6 +30,7 @@ for command in (
     judge.evaluate,
     judge.inspect,
     decide.calibrate,
+    teach.teach,
     sensitivity.sensitivity,
     study.compare,
     speed.verify,

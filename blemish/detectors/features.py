@@ -117,7 +117,7 @@ def fit_on_places(
     if teach is not None and not len(folds):  # without held-out results nothing can be said of the shown defects
         folds = np.array_split(np.arange(len(images)), min(FOLDS_TO_TEACH, len(images)))
     held_out = _held_out(request, folds, runner, learned, embeddings, head, learn) if len(folds) else None
-    shown = None
+    shown, unsupervised = None, None
     if teach is not None and held_out is not None:
         rows = {int(place): row for row, place in enumerate(learned)}
 
@@ -129,10 +129,10 @@ def fit_on_places(
         defects = request.defects.images
         of_defects = np.stack([runner.run({"image": image[None]})["embedding"][0] for image in defects])
         taught = teach(head, held_out, folds, read, of_defects)
-        head, held_out, shown = taught.head, taught.good, taught.shown
+        head, held_out, shown, unsupervised = taught.head, taught.good, taught.shown, held_out
     facts = {**head.facts, **_facts_of_part(len(learned), len(images))}
     graph = _join(embedder, head, request.input_hw)
-    return Fit(graph, facts, reduction, held_out if len(request.folds) else None, shown)
+    return Fit(graph, facts, reduction, held_out if len(request.folds) else None, shown, unsupervised)
 
 
 def learned_places(num_images: int, bytes_of_each: int) -> Places:

@@ -128,8 +128,9 @@ class Tiling:
 class Fit:
     """A fitted detector: one ONNX graph (serialized), facts of the fit, held-out results if folds were asked for.
 
-    `facts` is JSON-like and ends up in the bundle's manifest (for example `num_bank_entries`). `shown` are scores and
-    maps of the defects that were learned from, each by a model that did not see it; None where the detector cannot say.
+    `facts` is JSON-like and ends up in the bundle's manifest (for example `num_bank_entries`). Where defects were
+    learned from and the detector can say it, `shown` are scores and maps of these, each by a model that did not see it,
+    and `unsupervised` is what the good images held out would get without them.
     """
 
     graph: bytes
@@ -137,3 +138,4 @@ class Fit:
     reduction: Reduction = Reduction()
     held_out: HeldOut | None = None
     shown: HeldOut | None = None
+    unsupervised: HeldOut | None = None

@@ -41,7 +41,9 @@ from blemish.schema import (
     Backbone,
     Cancel,
     Fit,
+    HeldOut,
     Image,
+    ImageItem,
     Progress,
     ReadSettings,
     Tiling,
@@ -191,6 +193,21 @@ class TrainRequest:
         return make_settings(self.info, {**on_tiles, **(preset.settings if preset else {}), **self.settings})
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A bundle and what its thresholds come from.
+
+    `good_scores` are of the good images at the places `held`, by models that did not see them; `scores_before` the same
+    without what defects told, and `shown` of the defects (see `Fit`).
+    """
+
+    bundle: Bundle
+    good_scores: NDArray[np.float32]
+    held: NDArray[np.intp]
+    scores_before: NDArray[np.float32] | None
+    shown: HeldOut | None
+
+
 def train(request: TrainRequest) -> Bundle:
     """A bundle fitted and calibrated on the good images of the request.
 
@@ -203,21 +220,35 @@ def train(request: TrainRequest) -> Bundle:
 
 def _train(request: TrainRequest) -> Bundle:
     times = PartTimes(request.progress)
-    report = cancellable(times, request.cancel)
-    module = load_detector(request.detector)
-    settings = request.detector_settings()
-    network = find_backbone(request.backbone) if module.INFO.needs_backbone else None
+    _network(request)  # before any image is read
     good = good_images(
         request.data,
         skip_unreadable=request.skip_unreadable,
         reading=request.reading,
         threads=request.threads,
-        progress=report,
+        progress=cancellable(times, request.cancel),
     )
-    _check_count(good, module)
-    check_trusted(request.trusted, good.names)
-    start = time.perf_counter()
+    check_good_images(good, request)
     defects = labelled_defects(request.data, request.seed, request.threads) if request.with_defects else ()
+    return train_on(request, good, defects, times).bundle
+
+
+def check_good_images(good: GoodImages, request: TrainRequest) -> None:
+    """Raises DataError where there are too few, SettingsError where a trusted one is none of them."""
+    _check_count(good, load_detector(request.detector))
+    check_trusted(request.trusted, good.names)
+
+
+def _network(request: TrainRequest) -> Backbone | None:
+    return find_backbone(request.backbone) if request.info.needs_backbone else None
+
+
+def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageItem], times: PartTimes) -> Trained:
+    """As `train`, on these good images and real defects in place of those of the request's data."""
+    report = cancellable(times, request.cancel)
+    module = load_detector(request.detector)
+    settings, network = request.detector_settings(), _network(request)
+    start = time.perf_counter()
     defect_notes: tuple[str, ...] = ()
     reason = ""
 
@@ -334,7 +365,12 @@ def _train(request: TrainRequest) -> Bundle:
     )
     manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
     bundle = Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
-    return _with_sensitivity(bundle, request, good, times) if request.with_sensitivity else bundle
+    if request.with_sensitivity:
+        bundle = _with_sensitivity(bundle, request, good, times)
+    before = None
+    if fit.unsupervised is not None and made.method == "cross":
+        before = scores_inside(fit.unsupervised, fit.reduction, request.product.zone).scores
+    return Trained(bundle, made.found.scores, made.held, before, fit.shown)
 
 
 def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, progress: Progress) -> Bundle:
