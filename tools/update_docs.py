@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "inspect",
     "calibrate",
+    "teach",
     "sensitivity",
     "compare",
     "verify",

@@ -90,7 +90,8 @@ def train(
     page: Page = None,
     max_pixels: MaxPixels = None,
     with_defects: Annotated[
-        bool, typer.Option("--with-defects", help="Learn from half of the labelled defects too (`classifier`).")
+        bool,
+        typer.Option("--with-defects", help="Learn from half of the labelled defects too (`patchcore`, `classifier`)."),
     ] = False,
     sensitivity: Annotated[
         bool,

@@ -167,7 +167,7 @@ class TrainRequest:
             wanted = "learning from defects" if self.with_defects else "a size of height and width"
             raise SettingsError(f"{wanted} and tiles do not go together: leave one of them out")
         if self.with_defects and not info.learns_from_defects:
-            raise SettingsError(f"{info.name} cannot learn from defects; the detector `classifier` can")
+            raise SettingsError(f"{info.name} cannot learn from defects; patchcore and classifier can")
         if self.run != TrainingRun() and not info.needs_torch:
             raise SettingsError(
                 f"{info.name} has no training to resume, log or place on a device; leave these options out"
