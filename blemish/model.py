@@ -398,12 +398,12 @@ def train(
     wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where that is
     given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out
     together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name. `trusted`
-    names good images that look odd and are good. With `with_defects` a detector that can
-    (`patchcore`, `classifier`) learns from half of the labelled defects too. With `with_sensitivity` defects are
-    painted on the good images, to tell which would be missed. `product` holds the zone, rules and scale of the images, `reading` what image files do not say of
-    themselves (bits, page) and how large they may be; the bundle keeps the first two. `run` says where and how learned
-    weights are trained, `threads` how many are used at most (0: one for each core). `cancel` is asked between steps:
-    once it returns True, `Cancelled` is raised.
+    names good images that look odd and are good. With `with_defects` a detector that can (`patchcore`,
+    `classifier`) learns from half of the labelled defects too. With `with_sensitivity` defects are painted on the
+    good images, to tell which would be missed. `product` holds the zone, rules and scale of the images, `reading`
+    what image files do not say of themselves (bits, page) and how large they may be; the bundle keeps the first
+    two. `run` says where and how learned weights are trained, `threads` how many are used at most (0: one for each
+    core). `cancel` is asked between steps: once it returns True, `Cancelled` is raised.
     """
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.threads import budget

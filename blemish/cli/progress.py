@@ -33,6 +33,7 @@ FROZEN: Plan = (
 """Training of a detector on frozen features; what a training leaves out is jumped over."""
 LEARNED: Plan = (*FROZEN[:5], ("training", 120), *FROZEN[7:])
 """Training of a detector with learned weights."""
+TEACHING: Plan = (*FROZEN[:10], ("learning what was shown", 12), ("calibrating", 1), FROZEN[11], ("comparing with", 4))
 EVALUATION: Plan = (("inspecting test", 10), ("reading maps", 10))
 STUDY: Plan = (("looking at the data", 1), ("running the study", 40), ("comparing parts", 2))
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blemish.cli.console import print_json, progress_bars, say
+from blemish.cli.console import print_json, say
 from blemish.cli.options import BundleFile, Json, MaxPixels, Page, Threads, read_settings
+from blemish.cli.progress import TEACHING, progress_bars
 
 if TYPE_CHECKING:
     from blemish.workflow.regression import Regression
@@ -77,7 +78,7 @@ def teach(
 
     old = read_bundle(bundle)
     try:
-        with progress_bars() as progress:
+        with progress_bars(*TEACHING) as progress:
             request = recipe.TeachRequest(
                 defective=defective or (),
                 good=good or (),
