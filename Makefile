@@ -15,7 +15,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[dev,learn,openvino,cluster]'
+	$(INSTALL) -e '.[dev,docs,learn,openvino,cluster]'
 	@touch $@
 
 # The object store of the tests needs an older python-dateutil than the rest: it runs in an environment of its own.
@@ -39,7 +39,15 @@ format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended b
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-dev  ## Write the pages that are made from the code and from results
+docs: $(VENV)/.installed-dev  ## Write the pages made from code and results, then build the site into build/site
 	$(BIN)/python tools/update_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-.PHONY: help demo lint test format docs
+$(VENV)/.installed-quick: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+quick: $(VENV)/.installed-quick  ## The tests of the core, without extras, in under 90 seconds
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow" $(QUICK)
+
+.PHONY: help demo lint test format docs quick

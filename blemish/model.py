@@ -53,6 +53,13 @@ class Model:
     Its graph is run by `engine` with `threads`, see `load`.
 
     A model can be sent to other processes, also after use: there it loads its graph anew when it is first needed.
+
+    >>> import blemish
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> product = make_tiny_product()
+    >>> model = blemish.train(list(product.good), detector="template", size=64)
+    >>> [model.inspect(image).decision for image in (product.held_out[0], product.defects[1].image)]
+    ['accept', 'reject']
     """
 
     def __init__(
@@ -404,6 +411,13 @@ def train(
     what image files do not say of themselves (bits, page) and how large they may be; the bundle keeps the first
     two. `run` says where and how learned weights are trained, `threads` how many are used at most (0: one for each
     core). `cancel` is asked between steps: once it returns True, `Cancelled` is raised.
+
+    Raises DataError for images and folders that cannot be used, SettingsError for settings, CalibrationError where
+    no threshold can be set, TrainingError where learned weights cannot be trained on.
+
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> train(list(make_tiny_product().good), detector="template", size=64).bundle.manifest.input_hw
+    (64, 64)
     """
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.threads import budget
@@ -446,6 +460,15 @@ def load(
     `engine` is what runs its graph, "auto" the fastest one that gives the same verdicts on this machine; an engine that
     fails to load is replaced by the default one with an `EngineWarning`. `threads` 0 uses all physical cores.
     `reading` may name another page than the bundle's and another limit on pixels; bits are the bundle's.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> model = train(list(make_tiny_product().good), detector="template", size=64)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = model.save(Path(folder) / "part.blemish")
+    ...     load(path).bundle.manifest.detector
+    'template'
     """
     model = Model(read_bundle(Path(path)), engine=check_engine(engine), threads=threads, reading=reading)
     model._file = os.path.realpath(path), model.bundle.manifest

@@ -66,7 +66,11 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 
 
 def detector_names() -> tuple[str, ...]:
-    """All names that `load_detector` knows: the package's own, then those of plug-ins."""
+    """All names that `load_detector` knows: the package's own, then those of plug-ins.
+
+    >>> "patchcore" in detector_names()
+    True
+    """
     return _names(DETECTORS, PLUGIN_GROUP)
 
 

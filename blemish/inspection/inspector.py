@@ -33,6 +33,15 @@ class Inspector:
     Where the bundle was trained on tiles, images are cut into tiles; `milliseconds` and the rest are of whole images.
     `engine` runs the graph (where it fails to load, the default one does: see `open_session`); `threads` 0 lets it use
     all physical cores. With `watch_drift` each verdict carries the numbers that a `DriftMonitor` takes.
+
+    Raises BundleError for a bundle of another resize rule, EngineError where no engine runs its graph.
+
+    >>> import blemish
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> product = make_tiny_product()
+    >>> inspector = blemish.train(list(product.good), detector="template", size=64).inspector
+    >>> inspector.inspect(product.defects[1].image).decision
+    'reject'
     """
 
     def __init__(

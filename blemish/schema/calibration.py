@@ -284,6 +284,15 @@ class Calibration:
     scale of the inspected image. `display_spread` is the raw distance below the threshold that takes the display score
     from 50 to 25. `created` (ISO 8601), `by` and `reason` say when, by whom and why it was made; a history is a tuple
     of these, oldest first.
+
+    Scores, thresholds and map values are raw, in the units of the graph. Raises CalibrationError for values that mean
+    nothing.
+
+    >>> import blemish
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> model = blemish.train(list(make_tiny_product().good), detector="template", size=64)
+    >>> model.calibration.promise.num_good, model.calibration.promise.wanted_rate
+    (16, 0.05)
     """
 
     graph_sha256: str

@@ -45,6 +45,17 @@ class Evaluation:
 
     `metrics` is flat and JSON-like, with the names of the command line's `--json`; `model` holds the facts of the
     bundle (detector, backbone, input size, settings), `data` those of the data set (name, path, counts, notes).
+    Rates and metrics are shares from 0 to 1, times are milliseconds.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import blemish
+    >>> from blemish.testing.tiny import write_tiny_product
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = write_tiny_product(Path(folder))
+    ...     evaluation = blemish.train(data, detector="template", size=64).evaluate(data)
+    >>> evaluation.metrics["num_good"], evaluation.metrics["num_defective"]
+    (6, 6)
     """
 
     metrics: Mapping[str, Any]

@@ -35,6 +35,9 @@ class ReadSettings:
     `bits` is how many bits the values of 16-bit files and arrays really have, where a camera stores them unshifted
     (8 to 16; None: all 16). `page` is the page of files with several (from 1 on; None: the first). Files of more than
     `max_pixels` are refused before they are decoded.
+
+    >>> ReadSettings(bits=12).bits
+    12
     """
 
     bits: int | None = None

@@ -21,6 +21,11 @@ class TrainingRun:
     takes bfloat16 where the device computes it faster. `num_devices` above 1 trains on several devices (DDP). With
     `on_ray` each device is that of a worker of the Ray cluster this process is connected to, and `folder` one that all
     its nodes share. A training on several devices, or on Ray, reports nothing and is not cancelled until it ends.
+
+    Raises SettingsError where the values do not go together.
+
+    >>> TrainingRun(device="cpu").device
+    'cpu'
     """
 
     folder: Path | None = None

@@ -38,6 +38,14 @@ class Region:
 
     `box` is x, y, width, height; `length_px` is the largest width in any direction (Feret diameter).
     The `_mm` values are None where the scale of the image is not known.
+
+    >>> import blemish
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> product = make_tiny_product()
+    >>> model = blemish.train(list(product.good), detector="template", size=64)
+    >>> [region] = model.inspect(product.defects[1].image).regions
+    >>> region.area_px > 10, region.length_mm is None
+    (True, True)
     """
 
     box: tuple[int, int, int, int]
@@ -60,6 +68,13 @@ class Verdict:
     with 50 at the threshold and is never used to decide; `anomaly_map` is raw, at the graph's map size.
     `num_more_regions` were found besides `regions`, those with the largest peaks. `conditions` are the numbers that the
     drift watch takes, empty where nobody watches.
+
+    >>> import blemish
+    >>> from blemish.testing.tiny import make_tiny_product
+    >>> product = make_tiny_product()
+    >>> verdict = blemish.train(list(product.good), detector="template", size=64).inspect(product.defects[1].image)
+    >>> verdict.decision, verdict.score > verdict.threshold, verdict.display_score > 50
+    ('reject', True, True)
     """
 
     path: str
