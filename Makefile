@@ -48,6 +48,6 @@ $(VENV)/.installed-quick: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 quick: $(VENV)/.installed-quick  ## The tests of the core, without extras, in under 90 seconds
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow" $(QUICK)
+	$(BIN)/python tools/quick_tests.py
 
 .PHONY: help demo lint test format docs quick

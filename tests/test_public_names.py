@@ -1,4 +1,4 @@
-"""The public names are those listed, each with a docstring, and none is loaded before it is used."""
+"""The public names are those listed, each with a docstring and an example, and none is loaded before it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_the_list_is_sorted_and_each_name_is_there() -> None:
     assert list(blemish.__all__) == sorted(blemish.__all__)
     assert 20 <= len(blemish.__all__) <= 25
     for name in blemish.__all__:
-        assert getattr(blemish, name).__doc__, name
+        assert ">>> " in getattr(blemish, name).__doc__, f"{name} has no example"
 
 
 def test_the_version_is_that_of_the_package() -> None:
