@@ -42,7 +42,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
-def wait_for(condition: Any, seconds: float = 30.0) -> None:
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -60,7 +60,7 @@ def test_a_folder_is_watched_until_a_signal(bundle_file: Path, product: TinyProd
         write_png(incoming / "late" / "2.png", product.held_out[1])
         wait_for(lambda: len(rows_of(out)) == 3)
         process.send_signal(signal.SIGTERM)
-        shown, messages = process.communicate(timeout=20)
+        shown, messages = process.communicate(timeout=60)
     assert process.returncode == 0, messages
     assert len(shown.splitlines()) == 3
     assert b"3 images: 2 accept, 1 reject" in messages
@@ -91,7 +91,7 @@ def test_files_are_judged_once_over_a_kill(
         wait_for(lambda: len(rows_of(out)) >= 60)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     names = sorted(Path(row["path"]).name for row in rows_of(out))
     assert names == [f"{number:02}.png" for number in range(60)]
     assert len((out / "verdicts.csv").read_text("utf-8").splitlines()) == 61
