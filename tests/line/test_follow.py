@@ -43,7 +43,7 @@ class Watcher:
     def names(self) -> list[str]:
         return [Path(given.origin.name).name for _, given in self.given if isinstance(given, Item)]
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> None:
+    def wait_for(self, count: int, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while len(self.given) < count and time.monotonic() < end:
             time.sleep(0.002)

@@ -43,7 +43,7 @@ def test_items_are_taken_only_as_results_are() -> None:
 
 
 def test_threads_work_at_the_same_time() -> None:
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
     assert len(list(map_in_order(lambda item: both.wait(), range(8), 2))) == 8
 
 
