@@ -35,6 +35,17 @@ COMMANDS = (
     "data check",
     "data list",
     "data fetch",
+    "station",
+    "station check",
+    "station verify",
+    "station backup",
+    "station restore",
+    "station export",
+    "station service",
+    "station user add",
+    "station user list",
+    "station user disable",
+    "station user key",
 )
 
 

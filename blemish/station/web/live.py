@@ -1,0 +1,91 @@
+"""The newest part of each lane, for all who watch: picture and verdict in one message, to slow ones the newest only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from blemish.station import wire
+
+RETRY_SECONDS = 0.3
+QUIET_SECONDS = 5.0
+"""A lane says something each second: without a word for so long it is gone."""
+
+
+class LiveLane:
+    """Follows one lane, as long as somebody watches. Made and used on the loop of the server."""
+
+    def __init__(self, data: Path, lane_id: int) -> None:
+        self._data, self._lane_id = data, lane_id
+        self._loop = asyncio.get_running_loop()
+        self._newest = b""
+        self._number = 0
+        self._changed = asyncio.Condition()
+        self.num_watching = 0
+        self._is_closing = False
+        threading.Thread(target=self._follow, name=f"live {lane_id}", daemon=True).start()
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The newest message whenever there is a new one."""
+        seen = 0
+        self.num_watching += 1
+        try:
+            while True:
+                async with self._changed:
+                    while self._number == seen:
+                        await self._changed.wait()
+                    seen, message = self._number, self._newest
+                yield message
+        finally:
+            self.num_watching -= 1
+
+    def close(self) -> None:
+        self._is_closing = True
+
+    def _follow(self) -> None:
+        while not self._is_closing:
+            try:
+                with wire.connect(self._data, f"lane-{self._lane_id}") as connection:
+                    wire.send(connection, {"do": "watch"})
+                    while not self._is_closing:
+                        if not connection.poll(QUIET_SECONDS):
+                            break
+                        self._put(connection.recv_bytes(wire.MAX_MESSAGE_BYTES))
+            except (OSError, EOFError):
+                pass
+            except wire.UnreachableError:
+                pass
+            self._put(wire.pack({"kind": "away", "lane": self._lane_id, "at": time.time()}))
+            time.sleep(RETRY_SECONDS)
+
+    def _put(self, message: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the server is ending
+            asyncio.run_coroutine_threadsafe(self._tell(message), self._loop)
+
+    async def _tell(self, message: bytes) -> None:
+        async with self._changed:
+            self._newest = message
+            self._number += 1
+            self._changed.notify_all()
+
+
+class Live:
+    """All lanes that are watched."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._lanes: dict[int, LiveLane] = {}
+
+    def lane(self, lane_id: int) -> LiveLane:
+        found = self._lanes.get(lane_id)
+        if found is None:
+            found = self._lanes[lane_id] = LiveLane(self._data, lane_id)
+        return found
+
+    def close(self) -> None:
+        for lane in self._lanes.values():
+            lane.close()
