@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blemish.cli.console import EXIT_USER, print_json, progress_bars, say, show
+from blemish.cli.console import EXIT_USER, print_json, say, show
 from blemish.cli.options import Json
+from blemish.cli.progress import progress_bars
 from blemish.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def station(
 
 
 @app.command()
-def check(settings_file: SettingsFile = None, data: DataOption = None, listen: Listen = None, json: Json = False) -> None:
+def check(
+    settings_file: SettingsFile = None, data: DataOption = None, listen: Listen = None, json: Json = False
+) -> None:
     """Try all that the station needs: settings, folder, disk, address, database, lanes."""
     from blemish.station.check import check_station
 
