@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "station": {*BELOW, "model", "workflow", "reports", "testing.tiny"},
     "testing": {*BELOW, "model", "workflow"},
 }
-"""Part -> the parts, or single modules, that it may import; nobody imports cli, and only the demo of the station testing."""
+"""Part -> the parts, or single modules, that it may import; nobody imports cli, only the station's demo testing."""
 
 THIRD_PARTY: dict[str, set[str]] = {
     "numpy": {"*"},
