@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.change import save_changed
 from blemish.bundle.manifest import Manifest
 from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
-from blemish.errors import BlemishError, ImageError
+from blemish.errors import BlemishError, ImageError, SettingsError
+from blemish.images.taken import Channels, is_batch, load_images
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import (
@@ -34,6 +34,7 @@ from blemish.schema import (
     never,
     silent,
 )
+from blemish.text import one_line
 
 if TYPE_CHECKING:
     from blemish.datasets.index import DatasetIndex
@@ -84,6 +85,30 @@ class Model:
     def inspector(self) -> Inspector:
         return self.make_inspector()
 
+    def __repr__(self) -> str:
+        return f"Model({self._sentence()})"
+
+    def _repr_html_(self) -> str:
+        from blemish.decisions.explain import explain
+
+        told = self.bundle.sensitivity
+        lines = list(explain(self.calibration))
+        if told is not None:
+            from blemish.decisions.sensitivity import sensitivity_sentence
+
+            lines.append(sensitivity_sentence(told, self.calibration.mm_per_px))
+        items = "".join(f"<li>{html.escape(one_line(line))}</li>" for line in lines)
+        return f"<b>{html.escape(self._sentence())}</b><ul>{items}</ul>"
+
+    def _sentence(self) -> str:
+        manifest = self.bundle.manifest
+        backbone = f" on {manifest.backbone.name}" if manifest.backbone else ""
+        height, width = manifest.input_hw
+        return (
+            f"{manifest.detector}{backbone}, {height} x {width}, {manifest.data.num_fit:,} good images of "
+            f"{one_line(manifest.data.name)}, id {self.bundle.bundle_id}"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "inspector"}
 
@@ -100,9 +125,35 @@ class Model:
         engine = resolve_engine(self.bundle, self.engine, threads=1 if is_tiled else threads)
         return Inspector(self.bundle, engine=engine, threads=threads, watch_drift=watch_drift, reading=self.reading)
 
-    def inspect(self, image: str | Path | NDArray[Any]) -> Verdict:
-        """The verdict on an image file, or on an array (gray or RGB; uint8, uint16, or float in 0 to 1)."""
-        return self.inspector.inspect(image)
+    @overload
+    def inspect(self, image: list[Any] | tuple[Any, ...], *, channels: Channels = "rgb") -> list[Verdict]: ...
+
+    @overload
+    def inspect(self, image: Any, *, channels: Channels = "rgb") -> Verdict: ...
+
+    def inspect(self, image: Any, *, channels: Channels = "rgb") -> Verdict | list[Verdict]:
+        """The verdict on an image: a path, the bytes of a file, an open file, an array or a PIL image.
+
+        A list, a tuple or an array (number, height, width, channels) is a batch: then it is a list of verdicts. Arrays
+        are gray, RGB or RGBA, in uint8, uint16, or float from 0 to 1. **OpenCV's color arrays are BGR: say so with
+        `channels="bgr"`**, or their verdicts are silently wrong. Raises ImageError.
+
+        >>> import numpy as np
+        >>> parts = [np.full((64, 64), 100 + number, np.uint8) for number in range(8)]
+        >>> model = train(parts, detector="template", size=64)
+        >>> len(model.inspect(parts[:3]))
+        3
+        """
+        if is_batch(image):
+            return [
+                self.inspector.inspect(
+                    each, "" if isinstance(each, (str, Path)) else f"image {number}", channels=channels
+                )
+                for number, each in enumerate(image)
+            ]
+        if isinstance(image, (str, Path)) and os.path.isdir(image):
+            raise ImageError(f"{image}: a folder; Model.inspect_files gives a verdict on each image in it")
+        return self.inspector.inspect(image, channels=channels)
 
     def inspect_files(
         self,
@@ -204,19 +255,19 @@ class Model:
 
     def sensitivity(
         self,
-        good: str | Path | Sequence[str | Path | NDArray[Any]],
+        good: str | Path | Sequence[Any],
         *,
+        channels: Channels = "rgb",
         page: str | Path | None = None,
         most_seconds: float | None = None,
         progress: Progress = silent,
     ) -> Sensitivity:
         """Which defects, painted on good images, the model finds; with `page`, also a page in that folder.
 
-        `good` is a folder or data set, or files and arrays (see `inspect`); best are images that the model was not
-        trained on. The result is kept in the model's bundle, so that `save` and reports have it. Painted defects are
-        not real ones.
+        `good` is a folder or data set, or images (see `inspect`, also for `channels`); best are images that the model
+        was not trained on. The result is kept in the model's bundle, so that `save` and reports have it. Painted
+        defects are not real ones.
         """
-        from blemish.images.decode import as_image
         from blemish.runtime.threads import budget
         from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
         from blemish.workflow.train import good_images
@@ -225,7 +276,7 @@ class Model:
         if isinstance(good, (str, Path)):
             sources: Sequence[Path | Image] = good_images(good, reading=reading).sources
         else:
-            sources = [Path(one) if isinstance(one, (str, Path)) else as_image(one, reading) for one in good]
+            sources = load_images(good, reading, channels)
         seconds = MOST_SECONDS if most_seconds is None else most_seconds
         request = SensitivityRequest(
             good=sources,
@@ -281,6 +332,8 @@ class Model:
 
         def listed(places: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
             named = [places] if isinstance(places, (str, Path)) else places
+            if not all(isinstance(place, (str, Path)) for place in named):
+                raise SettingsError("calibrate takes image files or folders; save other images as files first")
             return list_images([Path(place) for place in named]).checked().images
 
         request = CalibrateRequest(
@@ -390,14 +443,16 @@ def train(
     with_defects: bool = False,
     with_sensitivity: bool = False,
     skip_unreadable: bool = False,
+    channels: Channels = "rgb",
     reading: ReadSettings = AS_THEY_ARE,
     run: TrainingRun | None = None,
     threads: int = 0,
     progress: Progress = silent,
     cancel: Cancel = never,
 ) -> Model:
-    """A model of what good parts look like, from a folder of good images, a data set folder, or arrays.
+    """A model of what good parts look like, from a folder of good images, a data set folder, or images.
 
+    Images are paths, bytes, open files, arrays or PIL images; `channels` is "bgr" for color arrays of OpenCV.
     A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
     `size` is the shorter side of the input in pixels, or (height, width); left out, it is chosen so that small painted
     defects are found and one image takes at most `max_ms` (50). With `tile` large images are cut into
@@ -419,12 +474,19 @@ def train(
     >>> train(list(make_tiny_product().good), detector="template", size=64).bundle.manifest.input_hw
     (64, 64)
     """
+    import numpy as np
+
+    from blemish.datasets.index import DatasetIndex
     from blemish.decisions.wishes import CalibrationSettings
     from blemish.runtime.threads import budget
     from blemish.workflow.calibrate import ProductFacts
     from blemish.workflow.train import TrainRequest
     from blemish.workflow.train import train as train_bundle
 
+    if isinstance(data, np.ndarray) and data.ndim != 4:
+        raise ImageError(f"one array of shape {data.shape}; give several good images, in a list")
+    if not isinstance(data, (str, Path, DatasetIndex)):
+        data = load_images(data, reading, channels)
     request = TrainRequest(
         data=data,
         detector=detector,

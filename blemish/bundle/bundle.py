@@ -27,11 +27,11 @@ class Bundle:
     """
 
     manifest: Manifest
-    graph: bytes
-    calibration: Calibration
-    history: tuple[Calibration, ...] = ()
-    samples: tuple[bytes, ...] = ()
-    sensitivity: Sensitivity | None = None
+    graph: bytes = field(repr=False)
+    calibration: Calibration = field(repr=False)
+    history: tuple[Calibration, ...] = field(default=(), repr=False)
+    samples: tuple[bytes, ...] = field(default=(), repr=False)
+    sensitivity: Sensitivity | None = field(default=None, repr=False)
     place: str = field(default="the bundle", compare=False)
 
     @cached_property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -36,21 +36,7 @@ if TYPE_CHECKING:
     from blemish.bundle.bundle import Bundle
     from blemish.line.sinks import Sink
     from blemish.line.sources import Source
-
-HEADLINES = (
-    "image_auroc",
-    "image_ap",
-    "image_f1_max",
-    "pixel_auroc",
-    "pixel_ap",
-    "pixel_f1_max",
-    "aupro_30",
-    "aupro_05",
-    "accuracy",
-    "balanced_accuracy",
-    "false_reject_rate",
-    "escape_rate",
-)
+    from blemish.schema import Evaluation
 
 
 def evaluate(
@@ -94,7 +80,7 @@ def evaluate(
         written = None if report is None else str(report / "index.html")
         print_json({**metrics, "notes": evaluation.data["notes"], "report": written})
         return
-    for line in summary(metrics):
+    for line in summary(evaluation):
         show(line)
     for note in evaluation.data["notes"]:
         say(note)
@@ -102,16 +88,12 @@ def evaluate(
         say(f"report: {(report / 'index.html').resolve()}")
 
 
-def summary(metrics: Mapping[str, Any]) -> list[str]:
+def summary(evaluation: Evaluation) -> list[str]:
     """The headline numbers as aligned lines, each with its interval."""
-    intervals = metrics["intervals"]
-    lines = [f"{metrics['num_good']} good and {metrics['num_defective']} defective images"]
-    for name in HEADLINES:
-        value = metrics.get(name)
-        if isinstance(value, float):
-            low_high = intervals.get(name)
-            between = f"  [{low_high[0]:.4f}, {low_high[1]:.4f}]" if low_high else ""
-            lines.append(f"{name:18} {value:.4f}{between}")
+    lines = [f"{evaluation.metrics['num_good']} good and {evaluation.metrics['num_defective']} defective images"]
+    for name, value, limits in evaluation.headlines():
+        between = f"  [{limits[0]:.4f}, {limits[1]:.4f}]" if limits else ""
+        lines.append(f"{name:18} {value:.4f}{between}")
     return lines
 
 

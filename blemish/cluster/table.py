@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from blemish.line.parquet import REGION
-from blemish.line.sinks import verdict_json
 from blemish.schema import Verdict
 
 SCHEMA = pa.schema(
@@ -34,7 +33,7 @@ SCHEMA = pa.schema(
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:
     """A verdict as a row. How long it took is left out: the same images give the same bytes."""
-    row = verdict_json(verdict)
+    row = verdict.to_dict()
     del row["milliseconds"]
     height, width = verdict.image_hw
     return {**row, "height": height, "width": width, "error": None}

@@ -88,7 +88,7 @@ def as_image(array: NDArray[Any], reading: ReadSettings = AS_THEY_ARE) -> Image:
     """An array as uint8 RGB (height, width, 3), by the rules of this module.
 
     Takes gray (height, width) or (height, width, 1), RGB and RGBA, as uint8, uint16, bool, or floating point in [0, 1].
-    Color is RGB: turn OpenCV's BGR around first.
+    Color is RGB: OpenCV's BGR is taken by `load_image` with `channels="bgr"`.
 
     >>> as_image(np.full((32, 48), 65535, np.uint16))[0, 0]
     array([255, 255, 255], dtype=uint8)
@@ -96,7 +96,9 @@ def as_image(array: NDArray[Any], reading: ReadSettings = AS_THEY_ARE) -> Image:
     array([255, 255, 255], dtype=uint8)
     """
     if not isinstance(array, np.ndarray):
-        raise ImageError(f"expected a NumPy array, got {type(array).__name__}; convert it, for example with np.asarray")
+        raise ImageError(
+            f"expected a NumPy array, got {type(array).__name__}; `blemish.images.taken.load_image` takes other kinds"
+        )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         hint = "; move the channels to the end" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise ImageError(

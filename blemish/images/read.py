@@ -88,7 +88,7 @@ def decode_container(data: bytes, container: Container) -> Stored:
     stored = _READERS[container.format].decode(data, container)
     if stored.pixels.shape[:2] != (container.height, container.width):
         raise ContainerError("its header and its pixels differ in size")
-    pixels = _turn(stored.pixels, container.orientation)
+    pixels = turn(stored.pixels, container.orientation)
     if not pixels.flags.writeable:  # a part of the file's own bytes
         pixels = pixels.copy()
     return Stored(pixels, stored.white)
@@ -107,10 +107,10 @@ def decode_alpha(data: bytes, container: Container) -> NDArray[Any] | None:
         pixels = _READERS[container.format].decode(data, container).pixels
     if not container.has_alpha or pixels.ndim != 3 or pixels.shape[2] != 4:
         return None
-    return _turn(pixels[..., 3], container.orientation)
+    return turn(pixels[..., 3], container.orientation)
 
 
-def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The pixels as they are meant to be seen, by the EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blemish.bundle.bundle import Bundle
 from blemish.decisions.judge import judge
@@ -16,8 +15,10 @@ from blemish.decisions.reduction import reduce_map
 from blemish.decisions.rules import apply_rules
 from blemish.decisions.zones import check_zone, zone_mask
 from blemish.errors import BundleError, CalibrationError, EngineError
-from blemish.images.decode import as_image, read_image
+from blemish.images.decode import read_image
 from blemish.images.resize import RESIZE_RULE, resize_image
+from blemish.images.taken import Channels, load_image
+from blemish.inspection.drawing import PartDrawing
 from blemish.inspection.predict import predict_image
 from blemish.inspection.regions import find_regions
 from blemish.runtime.engines import DEFAULT_ENGINE
@@ -70,14 +71,24 @@ class Inspector:
         except (CalibrationError, EngineError) as error:
             raise type(error)(f"{bundle.place}: {error}") from error
 
-    def inspect(self, image: str | Path | NDArray[Any], name: str = "") -> Verdict:
-        """The verdict on an image file or array (see `as_image` for the arrays taken).
+    def inspect(self, image: Any, name: str = "", *, channels: Channels = "rgb") -> Verdict:
+        """The verdict on one image: a path, bytes, an open file, an array or a PIL image (see `load_image`).
 
-        `milliseconds` counts from the decoded array to the verdict. Raises ImageError.
+        `channels` is "bgr" for color arrays of OpenCV. `milliseconds` counts from the decoded array to the verdict.
+        Raises ImageError.
         """
         if isinstance(image, (str, Path)):
-            return self.inspect_image(read_image(Path(image), self.reading), name or str(image))
-        return self.inspect_image(as_image(image, self.reading), name)
+            content: Path | Image = Path(image)
+            decoded, name = read_image(Path(image), self.reading), name or str(image)
+        else:
+            decoded = load_image(image, self.reading, channels=channels, name=name or "image")
+            is_shared = isinstance(image, np.ndarray) and np.may_share_memory(image, decoded)
+            content = decoded.copy() if is_shared else decoded  # the program may use its buffer again
+        return self.with_drawing(self.inspect_image(decoded, name), content)
+
+    def with_drawing(self, verdict: Verdict, content: Path | bytes | Image) -> Verdict:
+        """The verdict, which can draw itself on the image it is about."""
+        return replace(verdict, drawing=PartDrawing(content, self.bundle.calibration, self.reading))
 
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""

@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 import os
 import re
 import time
@@ -24,7 +23,6 @@ from blemish.datasets.listing import OVERLAYS, VERDICTS
 from blemish.errors import OutputError
 from blemish.files import in_turn, make_folder, write_new_file
 from blemish.line.events import DriftAlarm, Event, Judged, Unreadable
-from blemish.schema import Region, Verdict
 from blemish.text import cut_name, json_text, readable, table_cell
 
 CSV_COLUMNS = (
@@ -81,7 +79,7 @@ def event_row(event: Event, folder: Path | None = None) -> dict[str, Any] | None
     if isinstance(event, (Judged, Unreadable)):
         origin, found = event.origin, {}
         if isinstance(event, Judged):
-            found = {**verdict_json(event.verdict), "overlay": _place(event.overlay, folder)}
+            found = {**event.verdict.to_dict(), "overlay": _place(event.overlay, folder)}
         else:
             found = {"error": readable(str(event.error)), "bundle_id": event.bundle_id}
         return {
@@ -93,26 +91,6 @@ def event_row(event: Event, folder: Path | None = None) -> dict[str, Any] | None
             "lot_id": origin.lot_id,
         }
     return {"event": "drift", **dataclasses.asdict(event.report)} if isinstance(event, DriftAlarm) else None
-
-
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as flat JSON names and plain values; the anomaly map stays out.
-
-    Numbers that are not finite become None, since JSON knows none; so is a `_mm` value without a known scale.
-    """
-    return {
-        "path": readable(verdict.path),
-        "decision": verdict.decision,
-        "score": _number(verdict.score),
-        "threshold": _number(verdict.threshold),
-        "p_value": _number(verdict.p_value),
-        "display_score": _number(verdict.display_score),
-        "num_regions": len(verdict.regions) + verdict.num_more_regions,
-        "regions": [_region_json(region) for region in verdict.regions],
-        "milliseconds": _number(verdict.milliseconds),
-        "bundle_id": verdict.bundle_id,
-        "reasons": list(verdict.reasons),
-    }
 
 
 class JsonLinesSink:
@@ -447,25 +425,6 @@ def _place(path: Path | None, folder: Path | None) -> str | None:
     if folder is not None and path.is_relative_to(folder):
         path = path.relative_to(folder)
     return readable(path.as_posix())
-
-
-def _region_json(region: Region) -> dict[str, Any]:
-    return {
-        "box": [int(value) for value in region.box],
-        "contour": [[int(x), int(y)] for x, y in region.contour],
-        "area_px": _number(region.area_px),
-        "centroid": [_number(value) for value in region.centroid],
-        "peak": [int(value) for value in region.peak],
-        "peak_score": _number(region.peak_score),
-        "mean_score": _number(region.mean_score),
-        "length_px": _number(region.length_px),
-        "area_mm2": _number(region.area_mm2),
-        "length_mm": _number(region.length_mm),
-    }
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def file_name(name: str) -> str:

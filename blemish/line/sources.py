@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from blemish.datasets.left_out import LeftOut
 from blemish.datasets.listing import list_images
 from blemish.errors import ImageError, SettingsError
+from blemish.images.taken import load_image
 from blemish.line.events import Item, Origin
 
 Given: TypeAlias = Item | LeftOut
@@ -83,9 +84,9 @@ class FileSource:
 
 
 class ArraySource:
-    """Arrays of a Python program, from any iterable: see `as_image` for those taken; or whole `Item`s.
+    """Images of a Python program, from any iterable: see `load_image` for those taken; or whole `Item`s.
 
-    Arrays are named by their number. An array that cannot be used is an unreadable item.
+    Images are named by their number. One that cannot be used is an unreadable item.
     """
 
     is_live = False
@@ -165,11 +166,14 @@ class ReplaySource:
 
 
 def item_of(array: Any, name: str, time: datetime | None = None) -> Item:
-    """A copy of an array as an item, as of now where no time is given; with the error where it is none."""
+    """A copy of what `load_image` takes, as an item; as of now where no time is given; with the error if it is none."""
     origin = Origin(name, time=time or datetime.now(timezone.utc))
     if isinstance(array, np.ndarray):
         return Item(origin, array.copy())  # the program may use its buffer again
-    return Item(origin, ImageError(f"{name}: expected a NumPy array, got {type(array).__name__}"))
+    try:
+        return Item(origin, load_image(array, name=name))
+    except ImageError as error:
+        return Item(origin, error)
 
 
 def time_of(path: Path, state: tuple[int, int] | None = None) -> datetime | None:

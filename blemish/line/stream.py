@@ -138,13 +138,13 @@ class _Worker:
                 if origin.time is None:
                     origin = dataclasses.replace(origin, time=time_of(content))
                 with self._turn(read_image_hw(content, reading)):
-                    return self._inspect(origin, read_image(content, reading))
+                    return self._inspect(origin, read_image(content, reading), content)
             if isinstance(content, bytes):
                 image = decode_image(content, origin.name, reading)
             else:
                 image = self._as_image(content, origin.name)
             with self._turn((image.shape[0], image.shape[1])):
-                return self._inspect(origin, image)
+                return self._inspect(origin, image, content if isinstance(content, bytes) else image)
         except (ImageError, CalibrationError) as error:
             if is_out_of_memory(error):
                 raise
@@ -163,8 +163,8 @@ class _Worker:
             why = ImageError(f"{name}: not enough memory for this image, even by itself; free some, or scale it")
             return Unreadable(item.origin, why, self._bundle_id)
 
-    def _inspect(self, origin: Origin, image: Image) -> Judged:
-        verdict = self._inspector.inspect_image(image, origin.name)
+    def _inspect(self, origin: Origin, image: Image, content: Path | bytes | Image) -> Judged:
+        verdict = self._inspector.with_drawing(self._inspector.inspect_image(image, origin.name), content)
         picture = None
         if self._scale is not None:
             with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none

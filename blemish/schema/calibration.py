@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from blemish.errors import CalibrationError, SettingsError
@@ -33,7 +33,7 @@ class ZoneMask:
     """A mask image as run lengths: numbers of pixels in reading order, the first run lies outside the zone."""
 
     image_hw: tuple[int, int]
-    runs: Many[int]
+    runs: Many[int] = field(repr=False)
 
     def __post_init__(self) -> None:
         if len(self.image_hw) != 2:
@@ -225,10 +225,10 @@ class CostCurve:
     """
 
     costs: Costs
-    thresholds: Many[float]
-    expected: Many[float]
-    low: Many[float]
-    high: Many[float]
+    thresholds: Many[float] = field(repr=False)
+    expected: Many[float] = field(repr=False)
+    low: Many[float] = field(repr=False)
+    high: Many[float] = field(repr=False)
     best_threshold: float
     best_cost: float
     confidence: float
@@ -297,8 +297,8 @@ class Calibration:
 
     graph_sha256: str
     method: Literal["split", "cross"]
-    good_scores: Many[float]
-    good_map_maxima: Many[float]
+    good_scores: Many[float] = field(repr=False)
+    good_map_maxima: Many[float] = field(repr=False)
     image_threshold: float
     pixel_threshold: float
     promise: Promise
@@ -309,9 +309,9 @@ class Calibration:
     mm_per_px: float | None = None
     rules: Many[Rule] = ()
     zone: Zone | None = None
-    cost_curve: CostCurve | None = None
-    conditions: Many[Condition] = ()
-    good_shares: Many[float] = ()
+    cost_curve: CostCurve | None = field(default=None, repr=False)
+    conditions: Many[Condition] = field(default=(), repr=False)
+    good_shares: Many[float] = field(default=(), repr=False)
     created: str = ""
     by: str = ""
     reason: str = ""

@@ -133,9 +133,9 @@ class Fit:
     and `unsupervised` is what the good images held out would get without them.
     """
 
-    graph: bytes
+    graph: bytes = field(repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
     reduction: Reduction = Reduction()
-    held_out: HeldOut | None = None
-    shown: HeldOut | None = None
-    unsupervised: HeldOut | None = None
+    held_out: HeldOut | None = field(default=None, repr=False)
+    shown: HeldOut | None = field(default=None, repr=False)
+    unsupervised: HeldOut | None = field(default=None, repr=False)

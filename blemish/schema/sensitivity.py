@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from blemish.errors import CalibrationError
@@ -46,7 +46,7 @@ class Sensitivity:
     one that was in force; rules, if any, decided too.
     """
 
-    trials: Many[PaintedTrial]
+    trials: Many[PaintedTrial] = field(repr=False)
     num_images: int
     num_rejected: int
     image_hw: tuple[int, int]

@@ -30,8 +30,8 @@ from blemish.decisions.thresholds import suspects
 from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
-from blemish.images.decode import as_image
 from blemish.images.resize import RESIZE_RULE, check_side, choose_input_hw, size_within
+from blemish.images.taken import load_images
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, detector_name, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.threads import at_most, usable_cores
@@ -77,7 +77,8 @@ MOST_CROSS_PIXELS = 2**28
 """Most pixels of all good images at the input size, 4,096 images of 256 x 256, that cross-fitting is the default for:
 it keeps a map of each, 1 GB in all, and of more a part is enough for the exact promise of a split."""
 
-DataSource = str | Path | DatasetIndex | Sequence[NDArray[Any]]
+DataSource = str | Path | DatasetIndex | Sequence[Any]
+"""A folder, a data set, or images: paths, arrays and what else `load_image` takes."""
 Size = int | tuple[int, int]
 
 
@@ -400,9 +401,9 @@ def good_images(
     if isinstance(data, (str, Path)):
         data = open_dataset(Path(data))
     if not isinstance(data, DatasetIndex):
-        arrays = tuple(as_image(array, reading) for array in data)
-        names = tuple(f"array {number}" for number in range(len(arrays)))
-        return GoodImages("arrays", "", arrays, names, reading=reading)
+        given = load_images(data, reading, "rgb")
+        names = tuple(str(each) if isinstance(each, Path) else f"image {number}" for number, each in enumerate(given))
+        return GoodImages("images", "", given, names, reading=reading)
     defective = [item for item in data.items if item.split == "train" and item.label == DEFECTIVE]
     if defective:
         raise DataError(
