@@ -21,7 +21,7 @@ class PartDrawing:
     def draw(self, verdict: Verdict) -> Image:
         """The overlay, uint8 RGB."""
         image = load_image(self.content, self.reading, name=verdict.path)
-        return draw_overlay(image, verdict, map_scale(self.calibration))
+        return draw_overlay(image, verdict, map_scale(self.calibration), zone=self.calibration.zone)
 
     def png(self, verdict: Verdict) -> bytes:
         """The overlay as a PNG file."""

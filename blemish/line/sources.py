@@ -173,7 +173,7 @@ def item_of(array: Any, name: str, time: datetime | None = None) -> Item:
     try:
         return Item(origin, load_image(array, name=name))
     except ImageError as error:
-        return Item(origin, error)
+        return Item(origin, error if str(error).startswith(f"{name}: ") else ImageError(f"{name}: {error}"))
 
 
 def time_of(path: Path, state: tuple[int, int] | None = None) -> datetime | None:

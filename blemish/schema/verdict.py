@@ -130,7 +130,7 @@ class Verdict:
         return len(self.regions) + self.num_more_regions
 
     def overlay(self) -> Image:
-        """The inspected image with the anomaly map in color and the outlines of the regions: uint8 RGB (h, w, 3).
+        """The inspected image with the anomaly map in color, outlines and a caption below: uint8 RGB (h, w, 3).
 
         A file is read again. Raises SettingsError where the image was not kept, ImageError where its file is gone.
 
