@@ -22,6 +22,7 @@ from blemish.station.supervise import Supervisor
 from blemish.text import json_text
 
 DATA_VERSION = 1
+ORPHAN_SECONDS = 5.0
 Say = Callable[[str], object]
 
 
@@ -54,6 +55,20 @@ def check_data(data: Path) -> None:
         )
 
 
+def wait_for_address(settings: Settings) -> None:
+    """As `check_address`, after a while: the pages of a station that was killed end by themselves within seconds."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while True:
+        try:
+            check_address(settings)
+        except OutputError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
 def check_address(settings: Settings) -> None:
     """Raises OutputError where another program listens there already."""
     host, port = split_address(settings.web.listen)
@@ -78,7 +93,7 @@ def run_station(settings: Settings, say: Say, progress: Progress) -> None:
     start = time.monotonic()
     prepare(settings)
     with locked(settings.data / "station", patience_seconds=3.0):
-        check_address(settings)
+        wait_for_address(settings)
         hand_over(settings)
         engine = open_database(settings.data, settings.database) if settings.database == "sqlite" else None
         if settings.is_demo:

@@ -20,6 +20,7 @@ from blemish.station.lane.lane import Lane, Shown
 from blemish.station.run import prepare
 from blemish.station.settings import Settings, read_settings
 from blemish.station.store.database import Engine, open_database
+from blemish.station.store.plant import name_station
 from blemish.testing.tiny import TinyProduct
 
 
@@ -33,6 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
     made = open_database(settings.data)
+    name_station(made, settings.name)
     yield made
     made.dispose()
 

@@ -55,9 +55,9 @@ async def inspect(
 async def _read_image(request: Request) -> bytes:
     content_type = request.headers.get("content-type", "")
     if content_type.startswith("multipart/form-data"):
-        form = await request.form()
-        upload = next((value for value in form.values() if not isinstance(value, str)), None)
-        content = b"" if upload is None else await upload.read()
+        async with request.form() as form:
+            upload = next((value for value in form.values() if not isinstance(value, str)), None)
+            content = b"" if upload is None else await upload.read()
     else:
         content = await request.body()
     if not content:
