@@ -103,7 +103,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "fastapi": {"station"},
     "starlette": {"station"},
     "uvicorn": {"station"},
-    "sqlalchemy": {"station"},
+    "sqlalchemy": {"station", "testing/station.py"},
     "argon2": {"station"},
     "ray": {"cluster", "learned/ray_workers.py"},
     "pyarrow": {"cluster", "line/parquet.py"},

@@ -9,7 +9,7 @@ import pytest
 
 from blemish.line.events import Item
 from blemish.station.core.parts import Answered, Decided, Late, Missed, Record, Ticket, read_record
-from blemish.station.journal import File, RealDisk, Tail
+from blemish.station.journal import File, Journal, JournalError, RealDisk, Tail
 from blemish.station.lane.lane import Answer, Lane, Trigger
 from blemish.testing.tiny import TinyProduct
 
@@ -194,3 +194,12 @@ def test_answers_say_how_long_they_took(make_lane: MakeLane, journal: Path) -> N
     tell(make_lane(), 1)
     [answered] = [record for record in records(journal) if isinstance(record, Answered)]
     assert 0 < answered.answer_ms < 10_000
+
+
+def test_a_journal_of_another_version_is_refused_in_words(make_lane: MakeLane, journal: Path) -> None:
+    other = Journal(journal, durability="process", reserve_bytes=4096)
+    other.begin({"memory": None})
+    other.append(b'{"record": "of tomorrow"}')
+    other.close()
+    with pytest.raises(JournalError, match="another version of blemish"):
+        make_lane()

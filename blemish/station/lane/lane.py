@@ -356,11 +356,17 @@ class Lane:
 
 def _recovered(journal: Journal) -> tuple[Memory, Begin | None]:
     """What the journal of the time before says, and how that time began."""
-    memory, begin = _memory_in(journal.found.head), None
-    for content in journal.found.contents:
-        record = read_record(content)
-        memory = memory.take(record)
-        begin = record if isinstance(record, Begin) else begin
+    begin = None
+    try:
+        memory = _memory_in(journal.found.head)
+        for content in journal.found.contents:
+            record = read_record(content)
+            memory = memory.take(record)
+            begin = record if isinstance(record, Begin) else begin
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalError(
+            f"{journal.folder}: was written by another version of blemish; run that version, or move the folder away"
+        ) from error
     return memory, begin
 
 
