@@ -15,8 +15,12 @@ from blemish.errors import SettingsError
 Distances = NDArray[np.float32]
 """Squared distances between images (n, n), infinite on the diagonal."""
 
-LIKENESS = 0.7
-"""Images nearer than this share of what is usual show nearly the same part."""
+COPIES = 0.4
+"""Images nearer than this share of what is usual show the same part, without a doubt. Shots in another light or pose may
+lie further apart; they can be named."""
+FRAMES, FRAMES_SHARE = 0.7, 0.7
+"""Images follow each other like frames where for so many of them the nearest is a neighbor in the order of names, and
+neighbors are nearer than this share of what is usual. A batch looks alike too, but in no order."""
 OTHERS_AROUND = 5
 """A near copy is far nearer than an image's next neighbors; poses and batches have many neighbors as near."""
 LARGEST_SHARE = 0.2
@@ -94,9 +98,9 @@ def named_groups(names: Sequence[str], pattern: str) -> Groups:
 def found_groups(distances: Sequence[Distances]) -> Groups:
     """Groups by how near the images lie to each other, in any of several kinds of squared distances.
 
-    Two images are copies where they are nearer than `LIKENESS` of what is usual among all images and of what is usual
-    among their next neighbors. Images are consecutive frames where half of all neighbors in the order of names are
-    nearer than `LIKENESS` of what is usual: then near neighbors in that order are joined, and long runs are cut.
+    Two images are copies where they are nearer than `COPIES` of what is usual among all images and of what is usual
+    among their next neighbors. Where images are consecutive frames (`FRAMES`), near neighbors in the order of names are
+    joined, and long runs are cut.
     """
     num_images = len(distances[0])
     if num_images < 4:
@@ -106,11 +110,12 @@ def found_groups(distances: Sequence[Distances]) -> Groups:
     for squared in distances:
         usual = float(np.median(squared[np.isfinite(squared)]))
         around = np.sort(squared, axis=1)[:, min(OTHERS_AROUND, num_images - 2)]
-        joined |= squared <= LIKENESS**2 * np.minimum(usual, np.minimum(around[:, None], around[None, :]))
+        joined |= squared <= COPIES**2 * np.minimum(usual, np.minimum(around[:, None], around[None, :]))
         steps = np.diagonal(squared, 1)
-        if np.median(steps) <= LIKENESS**2 * usual:
+        is_next = np.abs(squared.argmin(axis=1) - np.arange(num_images)) == 1
+        if np.median(steps) <= FRAMES**2 * usual and is_next.mean() >= FRAMES_SHARE:
             is_sequence = True
-            near = np.flatnonzero(steps <= LIKENESS**2 * usual)
+            near = np.flatnonzero(steps <= FRAMES**2 * usual)
             joined[near, near + 1] = True
     if is_sequence or joined.any():
         numbers, is_part = _cut_long_groups(_components(joined))

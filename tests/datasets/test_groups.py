@@ -53,6 +53,14 @@ def test_poses_with_many_neighbors_as_near_are_no_copies() -> None:
     assert groups.num_grouped == 0
 
 
+def test_a_batch_that_looks_alike_is_no_video() -> None:
+    """Parts of a batch stand together in the order of names, in no order among themselves."""
+    rng = np.random.default_rng(4)
+    batches = np.repeat(rng.normal(size=(12, 200)), 20, axis=0)
+    groups = found_groups([distances(batches + 0.5 * rng.normal(size=batches.shape))])
+    assert groups.num_grouped == 0
+
+
 def test_frames_of_a_video_are_cut_into_runs_and_count_each_by_itself() -> None:
     walk = np.cumsum(np.random.default_rng(3).normal(size=(90, 200)), axis=0)
     groups = found_groups([distances(walk)])
