@@ -16,8 +16,8 @@ Distances = NDArray[np.float32]
 """Squared distances between images (n, n), infinite on the diagonal."""
 
 COPIES = 0.4
-"""Images nearer than this share of what is usual show the same part, without a doubt. Shots in another light or pose may
-lie further apart; they can be named."""
+"""Images nearer than this share of what is usual show the same part. Shots in another light or pose may lie further
+apart; they can be named."""
 FRAMES, FRAMES_SHARE = 0.7, 0.7
 """Images follow each other like frames where for so many of them the nearest is a neighbor in the order of names, and
 neighbors are nearer than this share of what is usual. A batch looks alike too, but in no order."""
