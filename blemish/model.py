@@ -22,6 +22,7 @@ from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR
 from blemish.runtime.engines import DEFAULT_ENGINE, check_engine
 from blemish.schema import (
     AS_THEY_ARE,
+    Align,
     Calibration,
     Cancel,
     Evaluation,
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
     from blemish.line.sources import Source
     from blemish.watching.watch import Watch
     from blemish.workflow.calibrate import ProductFacts
+    from blemish.workflow.good_images import DataSource
     from blemish.workflow.shown import Mark
-    from blemish.workflow.train import DataSource, Size
+    from blemish.workflow.train import Size
 
 
 class Model:
@@ -269,8 +271,8 @@ class Model:
         defects are not real ones.
         """
         from blemish.runtime.threads import budget
+        from blemish.workflow.good_images import good_images
         from blemish.workflow.sensitivity import MOST_SECONDS, SensitivityRequest, clear_examples, measure_sensitivity
-        from blemish.workflow.train import good_images
 
         reading = self.bundle.manifest.reading(self.reading)
         if isinstance(good, (str, Path)):
@@ -430,6 +432,7 @@ def train(
     preset: str | None = None,
     size: Size | None = None,
     tile: int | None = None,
+    align: Align = "auto",
     max_ms: float | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -456,11 +459,12 @@ def train(
     A `preset` of the detector ("fast", "balanced", "accurate") gives the size and the settings that are not given.
     `size` is the shorter side of the input in pixels, or (height, width); left out, it is chosen so that small painted
     defects are found and one image takes at most `max_ms` (50). With `tile` large images are cut into
-    overlapping squares of so many pixels, so that small defects are seen at full resolution. `false_reject` is the
-    wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where that is
-    given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are held out
-    together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name. `trusted`
-    names good images that look odd and are good. With `with_defects` a detector that can (`patchcore`,
+    overlapping squares of so many pixels, so that small defects are seen at full resolution. With `align` parts
+    whose pose differs from picture to picture are found and laid straight (see `choose_alignment`). `false_reject` is
+    the wanted share of good parts that are rejected: on average, or as a limit that holds with `confidence` where
+    that is given; with `review_rate`, the share of good parts rejected or put up for review. Images of one part are
+    held out together: they are found, or named by `group_by`, a pattern that finds the part's id in a file name.
+    `trusted` names good images that look odd and are good. With `with_defects` a detector that can (`patchcore`,
     `classifier`) learns from half of the labelled defects too. With `with_sensitivity` defects are painted on the
     good images, to tell which would be missed. `product` holds the zone, rules and scale of the images, `reading`
     what image files do not say of themselves (bits, page) and how large they may be; the bundle keeps the first
@@ -494,6 +498,7 @@ def train(
         preset=preset,
         size=size,
         tile=tile,
+        align=align,
         max_ms=max_ms,
         settings=settings or {},
         seed=seed,

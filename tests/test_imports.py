@@ -25,6 +25,7 @@ EVERYONE = {"schema", "errors", "files", "text", "boundary", "spelling"}
 """What each part may import besides its own files."""
 FOUNDATION = {
     "images",
+    "alignment",
     "datasets",
     "synthesis",
     "graph",
@@ -49,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": set(),
     "weights": {"folders"},
     "images": set(),
-    "datasets": {"images"},
+    "alignment": set(),
+    "datasets": {"images", "alignment"},
     "synthesis": set(),
     "graph": set(),
     "metrics": set(),
@@ -59,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learned": {"detectors.base", "graph", "synthesis"},
     "decisions": {"metrics.intervals"},
     "watching": {"decisions", "metrics.intervals"},
-    "inspection": {"images", "bundle", "runtime", "decisions", "watching"},
+    "inspection": {"images", "alignment", "bundle", "runtime", "decisions", "watching"},
     "line": {"images", "datasets", "runtime", "decisions", "inspection", "watching", "registry"},
     "workflow": {*BELOW},
     "reports": {"metrics", "decisions", "inspection"},
@@ -67,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {*BELOW, "workflow", "study"},
     "model": {*BELOW, "workflow", "reports"},
     "cli": {*BELOW, "workflow", "reports", "study", "cluster", "model", "station"},
-    "samples": {"images"},
+    "samples": {"images", "alignment"},
     "station": {*BELOW, "model", "workflow", "reports", "testing.tiny"},
     "testing": {*BELOW, "model", "workflow", "station"},
 }
@@ -86,6 +88,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "line",
         "runtime/threads.py",
         "images",
+        "alignment",
         "datasets",
         "synthesis",
         "decisions",

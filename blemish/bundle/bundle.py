@@ -42,8 +42,9 @@ class Bundle:
     def bundle_id(self) -> str:
         """16 hex digits that change with all that decides about an image, and with nothing else.
 
-        That is the graph, the calibration, and of the manifest input size, tiles, resize rule, reduction, bits and
-        page. When, by whom and why a calibration was made does not count: equal decisions have equal names.
+        That is the graph, the calibration, and of the manifest input size, tiles, resize rule, reduction, bits,
+        page and alignment. When, by whom and why a calibration was made does not count: equal decisions have equal
+        names.
         """
         decides = replace(self.calibration, created="", by="", reason="")
         parts = (CALIBRATION.dump_json(decides), self.manifest.deciding.encode())

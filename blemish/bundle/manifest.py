@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blemish.errors import SettingsError
-from blemish.schema import AS_THEY_ARE, ReadSettings, Reduction, Tiling
+from blemish.schema import AS_THEY_ARE, Alignment, ReadSettings, Reduction, Tiling
 from blemish.schema.meaning import Many, check_text
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """The newest that is read. Written is the oldest that says all there is to say (`Manifest.version_needed`)."""
 MAX_SIDE = 8192
 """The largest height and width of a graph's input."""
@@ -92,7 +92,8 @@ class Manifest(Record):
     """The facts of a fit. `input_hw` is the size that images are resized to, by the rule named `resize_rule`.
 
     With `tiling`, tiles of images are. `bits` and `page` say what image files do not say of themselves (see
-    `ReadSettings`). `members` maps each other file in the bundle to its SHA-256.
+    `ReadSettings`). With an `alignment` the frame of the part is cut out of each image first. `members` maps each other
+    file in the bundle to its SHA-256.
     """
 
     format_version: int = Field(ge=1, le=FORMAT_VERSION)
@@ -110,6 +111,7 @@ class Manifest(Record):
     tiling: Tiling | None = None
     bits: int | None = None
     page: int | None = None
+    alignment: Alignment | None = None
     members: dict[str, Sha256] = {}
 
     @field_validator("facts")
@@ -126,10 +128,12 @@ class Manifest(Record):
     @model_validator(mode="after")
     def _check_version(self) -> Manifest:
         if self.format_version < self.version_needed:
-            what = {2: "tiles", 3: "a sensitivity", 4: "bits or a page"}[self.version_needed]
+            what = {2: "tiles", 3: "a sensitivity", 4: "bits or a page", 5: "an alignment"}[self.version_needed]
             raise ValueError(f"{what} in a bundle of format version {self.format_version}")
         if self.tiling is not None and self.input_hw[0] != self.input_hw[1]:
             raise ValueError(f"tiles are squares, but the input is {self.input_hw[0]} x {self.input_hw[1]} pixels")
+        if self.tiling is not None and self.alignment is not None:
+            raise ValueError("tiles and an alignment do not go together")
         if self.tiling is not None and not 2 * self.tiling.overlap_px <= min(self.input_hw):
             raise ValueError(f"tiles of {self.input_hw[0]} pixels cannot share {self.tiling.overlap_px}")
         return self
@@ -139,8 +143,10 @@ class Manifest(Record):
         """The oldest format version that can say this.
 
         A reader of version 1 would take a whole image for a tile; one of version 2 knows no sensitivity; one of version
-        3 would take other values or another page for the part.
+        3 would take other values or another page for the part; one of version 4 would take the picture for the frame.
         """
+        if self.alignment is not None:
+            return 5
         if self.bits is not None or self.page is not None:
             return 4
         if "sensitivity.json" in self.members:
@@ -151,13 +157,13 @@ class Manifest(Record):
     def deciding(self) -> str:
         """What of the manifest has a part in verdicts, as JSON on one line with sorted names."""
         names = {"input_hw", "resize_rule", "reduction", "tiling"}
-        names |= {name for name in ("bits", "page") if getattr(self, name) is not None}
+        names |= {name for name in ("bits", "page", "alignment") if getattr(self, name) is not None}
         facts = self.model_dump(mode="json", include=names)
         return json.dumps(facts, sort_keys=True, separators=(",", ":"))
 
     def to_json(self) -> bytes:
         """As it is written; what version 1 does not know is left out where it says nothing."""
-        silent = {name for name in ("tiling", "bits", "page") if getattr(self, name) is None}
+        silent = {name for name in ("tiling", "bits", "page", "alignment") if getattr(self, name) is None}
         return self.model_dump_json(indent=1, exclude=silent).encode()
 
     def reading(self, given: ReadSettings = AS_THEY_ARE) -> ReadSettings:

@@ -11,7 +11,18 @@ import typer
 
 from blemish.cli.console import print_json, say, waiting_for
 from blemish.cli.facts import show_history
-from blemish.cli.options import BundleFile, Json, MaxPixels, MmPerPx, Page, Rules, Threads, ZoneFile, read_settings
+from blemish.cli.options import (
+    BundleFile,
+    Json,
+    MaxPixels,
+    MmPerPx,
+    Page,
+    Rules,
+    Threads,
+    ZoneFile,
+    ZoneOn,
+    read_settings,
+)
 from blemish.cli.places import list_places
 from blemish.cli.progress import progress_bars
 
@@ -61,6 +72,7 @@ def calibrate(
         ),
     ] = None,
     zone: ZoneFile = None,
+    zone_on: ZoneOn = None,
     rules: Rules = None,
     mm_per_px: MmPerPx = None,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "",
@@ -110,7 +122,7 @@ def calibrate(
                 good=good_found.images,
                 defective=defective_found.images,
                 wishes=wishes,
-                product=product_facts(zone, rules, mm_per_px, present.calibration),
+                product=product_facts(zone, rules, mm_per_px, present.calibration, zone_on),
                 reason=reason,
                 by=by,
                 threads=budget(threads),

@@ -31,6 +31,7 @@ from blemish.cli.options import (
     SkipUnreadable,
     Threads,
     ZoneFile,
+    ZoneOn,
     parse_settings,
     parse_size,
     read_settings,
@@ -82,7 +83,15 @@ def train(
     review_rate: Annotated[
         float | None, typer.Option(help="Wanted share of good parts that are rejected or put up for review.")
     ] = None,
+    align: Annotated[
+        Literal["auto", "off", "part"],
+        typer.Option(
+            help="Find the part in each image and lay it straight; auto: where its pose differs from image to image on "
+            "a plain background. See docs/alignment.md."
+        ),
+    ] = "auto",
     zone: ZoneFile = None,
+    zone_on: ZoneOn = None,
     rules: Rules = None,
     mm_per_px: MmPerPx = None,
     skip_unreadable: SkipUnreadable = False,
@@ -142,6 +151,7 @@ def train(
             preset=preset,
             size=None if size in (None, "auto") else parse_size(size),
             tile=tile,
+            align=align,
             max_ms=max_ms,
             settings=parse_settings(settings),
             seed=seed,
@@ -149,7 +159,7 @@ def train(
             group_by=group_by,
             trusted=tuple(trusted or ()),
             wishes=CalibrationSettings(false_reject, confidence, review_rate),
-            product=product_facts(zone, rules, mm_per_px),
+            product=product_facts(zone, rules, mm_per_px, zone_on=zone_on),
             with_defects=with_defects,
             with_sensitivity=sensitivity,
             skip_unreadable=skip_unreadable,
@@ -184,6 +194,7 @@ def train(
                 "preset": manifest.facts["preset"],
                 "input_hw": manifest.input_hw,
                 "input_size": manifest.facts["input_size"],
+                "alignment": manifest.facts.get("alignment", ""),
                 "tile_px": manifest.tiling.tile_px if manifest.tiling else None,
                 "num_good": manifest.data.num_calibration,
                 "skipped": skipped,
@@ -217,6 +228,8 @@ def _tell_trained(bundle: Bundle, output: Path, data: Path, *, is_verbose: bool)
             say(sentence)
         if told is not None:
             say(NOT_REAL)
+    elif bundle.manifest.alignment is not None:
+        say(f"alignment: {facts['alignment']}")
     if skipped:
         say(f"{len(skipped)} unreadable images were left out: {', '.join(skipped[:5])}")
     for odd in _odd_json(bundle):
@@ -246,6 +259,8 @@ def _tell_details(bundle: Bundle) -> None:
     from blemish.workflow.timing import parts_sentence
 
     facts, tiling = bundle.manifest.facts, bundle.manifest.tiling
+    if facts.get("alignment"):
+        say(f"alignment: {facts['alignment']}")
     if facts["input_size"]:
         say(f"input size: {facts['input_size']}")
     parts = parts_sentence(facts["seconds_by_part"])

@@ -95,6 +95,12 @@ ZoneFile = Annotated[
     Path | None,
     typer.Option("--zone", help="Mask image, white where to look, drawn at the full size of the inspected images."),
 ]
+ZoneOn = Annotated[
+    Path | None,
+    typer.Option(
+        "--zone-on", help="The good image that the zone was drawn on, where parts are laid straight (--align)."
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option("--rule", help="For example 'reject scratches longer than 2 mm'; may be given many times."),

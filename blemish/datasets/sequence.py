@@ -11,10 +11,11 @@ from typing import Any, overload
 
 from numpy.typing import NDArray
 
+from blemish.alignment.frame import straighten
 from blemish.errors import ImageError
 from blemish.images.decode import read_image, read_image_hw
 from blemish.images.resize import resize_image
-from blemish.schema import AS_THEY_ARE, Image, Progress, ReadSettings, silent
+from blemish.schema import AS_THEY_ARE, Alignment, Image, Progress, ReadSettings, silent
 
 CACHE_BYTES = 256 * 2**20
 """Memory that a `ResizedImages` keeps decoded images in; 1,300 images of 256 x 256 pixels fit."""
@@ -26,6 +27,7 @@ MOST_AHEAD = 4
 class ResizedImages(Sequence[Image]):
     """The images of files (or arrays) resized to one (height, width), each decoded when it is first asked for.
 
+    With an `alignment` the frame of the part is cut out of each before.
     Decoded images stay in memory up to `cache_bytes` and cannot be written to. Going through all of them decodes ahead
     in up to `threads` threads, with 1 in none. An unreadable file raises `ImageError` when its turn comes: see
     `find_unreadable`.
@@ -38,9 +40,11 @@ class ResizedImages(Sequence[Image]):
         reading: ReadSettings = AS_THEY_ARE,
         cache_bytes: int = CACHE_BYTES,
         *,
+        alignment: Alignment | None = None,
         threads: int = 1,
     ) -> None:
         self.hw = hw
+        self._alignment = alignment
         self._reading = reading
         self._threads = min(threads, MOST_AHEAD)
         self._sources = tuple(sources)
@@ -86,8 +90,7 @@ class ResizedImages(Sequence[Image]):
                     future.cancel()
 
     def _read(self, place: int) -> Image:
-        source = self._sources[place]
-        image = resize_image(read_image(source, self._reading) if isinstance(source, Path) else source, self.hw)
+        image = resize_image(_whole(self._sources[place], self._reading, self._alignment), self.hw)
         image = image[:]  # a view: an array given by the user stays writable
         image.flags.writeable = False
         if len(self._cache) < self._max_cached:
@@ -96,18 +99,27 @@ class ResizedImages(Sequence[Image]):
 
 
 class ImageFiles(Sequence[Image]):
-    """The images of files (or arrays) at their own size, each read when it is asked for and not kept."""
+    """The images of files (or arrays) at their own size, each read when it is asked for and not kept.
 
-    def __init__(self, sources: Sequence[Path | Image], reading: ReadSettings = AS_THEY_ARE) -> None:
+    With an `alignment` each is the frame of the part.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path | Image],
+        reading: ReadSettings = AS_THEY_ARE,
+        alignment: Alignment | None = None,
+    ) -> None:
         self._sources = tuple(sources)
         self._reading = reading
+        self._alignment = alignment
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def subset(self, places: Sequence[int] | NDArray[Any]) -> ImageFiles:
         """Some of the images, in the given order."""
-        return ImageFiles([self._sources[int(place)] for place in places], self._reading)
+        return ImageFiles([self._sources[int(place)] for place in places], self._reading, self._alignment)
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -115,9 +127,14 @@ class ImageFiles(Sequence[Image]):
     def __getitem__(self, index: slice) -> ImageFiles: ...
     def __getitem__(self, index: int | slice) -> Image | ImageFiles:
         if isinstance(index, slice):
-            return ImageFiles(self._sources[index], self._reading)
-        source = self._sources[index]
-        return read_image(source, self._reading) if isinstance(source, Path) else source
+            return ImageFiles(self._sources[index], self._reading, self._alignment)
+        return _whole(self._sources[index], self._reading, self._alignment)
+
+
+def _whole(source: Path | Image, reading: ReadSettings, alignment: Alignment | None) -> Image:
+    """What there is to see of a source at its own size."""
+    image = read_image(source, reading) if isinstance(source, Path) else source
+    return image if alignment is None else straighten(image, alignment).image
 
 
 def find_unreadable(

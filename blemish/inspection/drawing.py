@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.images.taken import load_image
+from blemish.inspection.look import zone_of
 from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
-from blemish.schema import Calibration, Image, ReadSettings, Verdict
+from blemish.schema import Alignment, Calibration, Image, ReadSettings, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,11 +18,13 @@ class PartDrawing:
     content: Path | bytes | Image = field(repr=False)
     calibration: Calibration = field(repr=False)
     reading: ReadSettings
+    alignment: Alignment | None = None
 
     def draw(self, verdict: Verdict) -> Image:
         """The overlay, uint8 RGB."""
         image = load_image(self.content, self.reading, name=verdict.path)
-        return draw_overlay(image, verdict, map_scale(self.calibration), zone=self.calibration.zone)
+        zone = zone_of(self.calibration.zone, self.alignment, verdict)
+        return draw_overlay(image, verdict, map_scale(self.calibration), zone=zone)
 
     def png(self, verdict: Verdict) -> bytes:
         """The overlay as a PNG file."""

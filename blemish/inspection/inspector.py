@@ -19,7 +19,7 @@ from blemish.images.decode import read_image
 from blemish.images.resize import RESIZE_RULE, resize_image
 from blemish.images.taken import Channels, load_image
 from blemish.inspection.drawing import PartDrawing
-from blemish.inspection.predict import predict_image
+from blemish.inspection.look import Placed, look
 from blemish.inspection.regions import find_regions
 from blemish.runtime.engines import DEFAULT_ENGINE
 from blemish.runtime.session import open_session
@@ -62,7 +62,7 @@ class Inspector:
         self.bundle = bundle
         self.reading = bundle.manifest.reading(reading)
         self.watch_drift = watch_drift and bool(bundle.calibration.conditions)
-        self.tiling = bundle.manifest.tiling
+        self.tiling, self.alignment = bundle.manifest.tiling, bundle.manifest.alignment
         self.threads = budget(threads)
         # Tiles share the cores best when each is run by one of them.
         try:
@@ -88,29 +88,22 @@ class Inspector:
 
     def with_drawing(self, verdict: Verdict, content: Path | bytes | Image) -> Verdict:
         """The verdict, which can draw itself on the image it is about."""
-        return replace(verdict, drawing=PartDrawing(content, self.bundle.calibration, self.reading))
+        return replace(verdict, drawing=PartDrawing(content, self.bundle.calibration, self.reading, self.alignment))
 
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""
         start = time.perf_counter()
-        image_hw = (image.shape[0], image.shape[1])
-        # Where images are cut into tiles, the whole at the input size is looked at by the drift watch alone.
-        resized = resize_image(image, self.session.input_hw) if self.tiling is None or self.watch_drift else image
-        prediction, reduction = predict_image(
-            self.session,
-            resized if self.tiling is None else image,
-            self.bundle.manifest.reduction,
-            self.tiling,
-            num_threads=self.threads,
-        )
+        looked = look(self.session, self.bundle.manifest, image, num_threads=self.threads)
         verdict = judge_prediction(
-            prediction,
+            looked.prediction,
             self.bundle.calibration,
-            reduction,
-            image_hw=image_hw,
+            looked.reduction,
+            image_hw=(image.shape[0], image.shape[1]),
             name=name,
             bundle_id=self.bundle.bundle_id,
+            placed=looked.placed,
         )
+        resized = resize_image(looked.image, self.session.input_hw) if self.watch_drift else looked.image
         conditions = measure_conditions(resized, verdict.score) if self.watch_drift else ()
         return replace(verdict, conditions=conditions, milliseconds=(time.perf_counter() - start) * 1000)
 
@@ -124,6 +117,8 @@ def _check_usable(bundle: Bundle, tried: Prediction) -> None:
     if names and names != tuple(name for name, _ in CONDITIONS):
         raise CalibrationError("its conditions are not those that this version takes of images; calibrate anew")
     if calibration.zone is not None:
+        if manifest.alignment is not None:
+            check_zone(calibration.zone, manifest.alignment.frame_hw, "the frame of the part")
         inside = zone_mask(calibration.zone, (map_hw[0], map_hw[1])) if manifest.tiling is None else None
         reduce_map(tried.anomaly_map, manifest.reduction, inside)
 
@@ -136,18 +131,25 @@ def judge_prediction(
     image_hw: tuple[int, int],
     name: str,
     bundle_id: str,
+    placed: Placed | None = None,
 ) -> Verdict:
-    """The verdict that a calibration gives on what the graph said; it took no time yet."""
+    """The verdict that a calibration gives on what the graph said; it took no time yet.
+
+    With `placed` the graph saw the frame of a part; zones are those of the frame, all else is told in the picture's
+    pixels.
+    """
     anomaly_map = prediction.anomaly_map
+    seen_hw = image_hw if placed is None else placed.alignment.frame_hw
     score = prediction.anomaly_score
     if calibration.zone is not None:
-        check_zone(calibration.zone, image_hw, name)
+        check_zone(calibration.zone, seen_hw, name)
         inside = zone_mask(calibration.zone, (anomaly_map.shape[0], anomaly_map.shape[1]))
         score = reduce_map(anomaly_map, reduction, inside)
     judgement = judge(score, calibration)
-    found = find_regions(anomaly_map, calibration, image_hw)
-    ruling = apply_rules(judgement.decision, found.regions, calibration.rules, num_more=found.num_more)
-    return Verdict(
+    found = find_regions(anomaly_map, calibration, seen_hw)
+    regions = found.regions if placed is None else placed.regions(found.regions)
+    ruling = apply_rules(judgement.decision, regions, calibration.rules, num_more=found.num_more)
+    verdict = Verdict(
         path=name,
         decision=ruling.decision,
         score=score,
@@ -159,7 +161,8 @@ def judge_prediction(
         milliseconds=0.0,
         bundle_id=bundle_id,
         image_hw=image_hw,
-        anomaly_map=anomaly_map,
+        anomaly_map=anomaly_map if placed is None else placed.anomaly_map(anomaly_map),
         reasons=ruling.reasons,
         reconstruction=prediction.reconstruction,
     )
+    return verdict if placed is None else placed.verdict(verdict)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blemish.decisions.zones import fits_zone, zone_mask
 from blemish.errors import OutputError
 from blemish.inspection.caption import draw_caption
-from blemish.schema import AnomalyMap, Calibration, Image, Mask, Region, Verdict, Zone
+from blemish.schema import AnomalyMap, Calibration, Image, Mask, Pose, Region, Verdict, Zone
 
 # Violet, red, orange, pale yellow: lightness rises steadily, so the order is seen without telling hues apart.
 _STOPS = np.array([(64, 16, 110), (158, 32, 110), (224, 68, 56), (249, 148, 30), (252, 232, 150)], dtype=np.float64)
@@ -32,6 +32,7 @@ _OUTSIDE = 0.25
 _FADE_SIDE = 256
 _ZONE_DIM = 0.45
 _ZONE_COLOR = (245, 208, 66)
+_FRAME_COLOR = (250, 204, 21)
 
 
 def map_scale(calibration: Calibration) -> tuple[float, float]:
@@ -130,9 +131,10 @@ def draw_overlay(
     """A new picture: the image with its anomaly map in color and the contours of the regions, above a caption.
 
     `scale` is two raw map values: the largest of a usual good part, and the pixel threshold (see `color_map`). Colors
-    fade outside the contours. Outside the `zone` the image is dimmed. The caption says decision, display score, limit,
-    scale of colors, file name, and the `time` given. An image of more than `OVERLAY_PIXELS` is drawn smaller, one less
-    than 256 pixels wide larger by a whole factor.
+    fade outside the contours. Outside the `zone` the image is dimmed. Where the part was laid straight, its frame is
+    drawn, with a mark at its right side. The caption says decision, display score, limit, scale of colors, file name,
+    and the `time` given. An image of more than `OVERLAY_PIXELS` is drawn smaller, one less than 256 pixels wide larger
+    by a whole factor.
     """
     full_hw = image.shape[0], image.shape[1]
     image, verdict = shrink_picture(image, verdict, OVERLAY_PIXELS)
@@ -141,6 +143,8 @@ def draw_overlay(
     picture = blend_map(image, verdict.anomaly_map, scale, fade_outside(verdict.regions, hw))
     if zone is not None and fits_zone(zone, full_hw):
         picture = _draw_zone(picture, zone_mask(zone, hw))
+    if verdict.pose is not None:
+        picture = _draw_frame(picture, verdict.pose)
     picture = draw_regions(picture, verdict.regions)
     caption = draw_caption(hw[1], verdict, color_bar(), time)
     return np.concatenate([picture, caption])
@@ -158,8 +162,9 @@ def shrink_picture(image: Image, verdict: Verdict, max_pixels: int) -> tuple[Ima
     hw = max(1, height // divisor), max(1, width // divisor)
     across, down = hw[1] / width, hw[0] / height
     regions = tuple(_scale_region(region, across, down) for region in verdict.regions)
+    pose = None if verdict.pose is None else _scale_pose(verdict.pose, across, down)
     small = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-    return small, dataclasses.replace(verdict, regions=regions, image_hw=hw)
+    return small, dataclasses.replace(verdict, regions=regions, image_hw=hw, pose=pose)
 
 
 def _enlarge_picture(image: Image, verdict: Verdict) -> tuple[Image, Verdict]:
@@ -170,8 +175,9 @@ def _enlarge_picture(image: Image, verdict: Verdict) -> tuple[Image, Verdict]:
         return image, verdict
     hw = height * factor, width * factor
     regions = tuple(_scale_region(region, factor, factor) for region in verdict.regions)
+    pose = None if verdict.pose is None else _scale_pose(verdict.pose, factor, factor)
     large = np.asarray(cv2.resize(image, hw[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    return large, dataclasses.replace(verdict, regions=regions, image_hw=hw)
+    return large, dataclasses.replace(verdict, regions=regions, image_hw=hw, pose=pose)
 
 
 def _draw_zone(image: Image, inside: Mask) -> Image:
@@ -182,6 +188,14 @@ def _draw_zone(image: Image, inside: Mask) -> Image:
         picture[band][~inside[band]] = (picture[band][~inside[band]] * _ZONE_DIM).astype(np.uint8)
     cv2.drawContours(picture, mask_contours(inside), -1, _ZONE_COLOR, max(1, round(min(image.shape[:2]) / 400)))
     return picture
+
+
+def _scale_pose(pose: Pose, across: float, down: float) -> Pose:
+    return dataclasses.replace(
+        pose,
+        center=(pose.center[0] * across, pose.center[1] * down),
+        corners=tuple((x * across, y * down) for x, y in pose.corners),
+    )
 
 
 def _scale_region(region: Region, across: float, down: float) -> Region:
@@ -195,6 +209,25 @@ def _scale_region(region: Region, across: float, down: float) -> Region:
         peak=(int(region.peak[0] * across), int(region.peak[1] * down)),
         length_px=region.length_px * math.sqrt(across * down),
     )
+
+
+def frame_outline(pose: Pose) -> list[tuple[float, float]]:
+    """Points (x, y) along the frame of a part, with a mark that points out of the middle of its right side."""
+    if len(pose.corners) != 4:
+        return []
+    corners = np.array(pose.corners)
+    middle, side = (corners[1] + corners[2]) / 2, corners[2] - corners[1]
+    outward = (corners[1] - corners[0]) / max(float(np.linalg.norm(corners[1] - corners[0])), 1e-6)
+    reach = 0.06 * float(np.linalg.norm(side))
+    unit = side / max(float(np.linalg.norm(side)), 1e-6)
+    mark = [middle - reach * unit, middle + 1.5 * reach * outward, middle + reach * unit]
+    points = [corners[0], corners[1], *mark, corners[2], corners[3]]
+    return [(float(x), float(y)) for x, y in points]
+
+
+def _draw_frame(image: Image, pose: Pose) -> Image:
+    outline = np.rint(np.array(frame_outline(pose)).reshape(-1, 1, 2)).astype(np.int32)
+    return _draw_outlines(image, [outline], _FRAME_COLOR) if len(outline) else image
 
 
 def draw_regions(image: Image, regions: tuple[Region, ...]) -> Image:

@@ -22,6 +22,7 @@ from blemish.decisions.lot import judge_lot
 from blemish.errors import BlemishError, CalibrationError, ImageError, OutputError, SettingsError
 from blemish.images.decode import LARGE_PIXELS, as_image, decode_image, read_image, read_image_hw
 from blemish.inspection.inspector import Inspector
+from blemish.inspection.look import zone_of
 from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
 from blemish.line.events import (
     COUNTED,
@@ -169,7 +170,7 @@ class _Worker:
         if self._scale is not None:
             with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none
                 time = "" if origin.time is None else f"{origin.time:%Y-%m-%d %H:%M:%S}"
-                zone = self._inspector.bundle.calibration.zone
+                zone = zone_of(self._inspector.bundle.calibration.zone, self._inspector.alignment, verdict)
                 picture = png_bytes(draw_overlay(image, verdict, self._scale, zone=zone, time=time))
         return Judged(origin, verdict, picture)
 

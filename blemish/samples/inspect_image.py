@@ -11,11 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from blemish.alignment.pose import cut_frame, find_part, frame_matrix
 from blemish.samples.read_file import Judge, ProgramError, run_program
 
 
@@ -43,14 +45,23 @@ def resize(image: Any, height: int, width: int) -> Any:
 
 def open_judge(facts: dict[str, Any], folder: Path) -> Judge:
     """A function from an image to its decision and score."""
-    if not facts["score_decides"] or facts["resize_rule"] != "area":
+    parts = facts["alignment"]
+    if not facts["score_decides"] or facts["resize_rule"] != ("area" if parts is None else "part, then area"):
         raise ProgramError("this model has a zone or rules, or another resize rule: verdicts need the package")
     graph = open_graph(folder / facts["graph"])
 
     def judge(image: Any) -> tuple[str, float]:
+        is_found = True
+        if parts is not None:
+            alignment = SimpleNamespace(**parts)
+            found = find_part(image, alignment)
+            is_found = not found.fault
+            image = cut_frame(image, frame_matrix(found, alignment), tuple(alignment.frame_hw))
         score = graph(np.ascontiguousarray(resize(image, facts["input_height"], facts["input_width"])[None]))
         review = facts["review_threshold"]
         decision = "review" if review is not None and score > review else "accept"
+        if not is_found:
+            return "review", score
         return "reject" if score > facts["image_threshold"] else decision, score
 
     return judge

@@ -24,7 +24,7 @@ from blemish.images.rgb import to_rgb
 MAX_PIXELS = 500_000_000
 NEEDED = (
     *("graph", "input_height", "input_width", "resize_rule", "image_threshold", "review_threshold", "score_decides"),
-    *("tile_px", "overlap_px", "reduction", "bits", "page"),
+    *("tile_px", "overlap_px", "reduction", "bits", "page", "alignment"),
 )
 
 Judge = Callable[[Any], tuple[str, float]]

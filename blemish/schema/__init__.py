@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blemish.schema.alignment import Align, Alignment, Pose
 from blemish.schema.calibration import (
     Calibration,
     Condition,
@@ -38,6 +39,8 @@ __all__ = [
     "DEFECTIVE",
     "GOOD",
     "MAX_PIXELS",
+    "Align",
+    "Alignment",
     "AnomalyMap",
     "Backbone",
     "Calibration",
@@ -60,6 +63,7 @@ __all__ = [
     "PaintedTrial",
     "Picture",
     "Polygon",
+    "Pose",
     "Precision",
     "Prediction",
     "Progress",

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from blemish.errors import SettingsError
 from blemish.files import write_file
+from blemish.schema.alignment import Pose
 from blemish.schema.images import AnomalyMap, Image
 from blemish.text import json_text, one_line, readable
 
@@ -95,7 +96,8 @@ class Verdict:
     """What is decided about one image, and why.
 
     `score` and `threshold` are raw anomaly scores; `p_value` is conformal, in (0, 1]; `display_score` is 0 to 100
-    with 50 at the threshold and is never used to decide; `anomaly_map` is raw, at the graph's map size.
+    with 50 at the threshold and is never used to decide; `anomaly_map` is raw, at the graph's map size. Where the part
+    was laid straight, `pose` says where it lies, and map and regions are those of the picture as it was taken.
     `num_more_regions` were found besides `regions`, those with the largest peaks. `conditions` are the numbers that the
     drift watch takes, empty where nobody watches. `drawing` draws the overlay, None where the image is not kept.
 
@@ -121,6 +123,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     conditions: tuple[float, ...] = ()
     num_more_regions: int = 0
+    pose: Pose | None = None
     reconstruction: Image | None = field(default=None, repr=False, compare=False)
     drawing: Drawing | None = field(default=None, compare=False)
 
@@ -170,6 +173,7 @@ class Verdict:
             "milliseconds": _number(self.milliseconds),
             "bundle_id": self.bundle_id,
             "reasons": list(self.reasons),
+            **({} if self.pose is None else {"pose": self.pose.to_dict()}),
         }
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.alignment.frame import locate
 from blemish.bundle.bundle import Bundle
 from blemish.datasets.index import hash_files
 from blemish.datasets.sequence import ImageFiles, ResizedImages, sizes_of
@@ -32,6 +33,7 @@ from blemish.runtime.session import Session
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     AS_THEY_ARE,
+    Alignment,
     Calibration,
     Cancel,
     HeldOut,
@@ -50,6 +52,7 @@ from blemish.schema import (
 from blemish.schema.calibration import MM_PER_PX
 from blemish.schema.meaning import check_number
 from blemish.watching.conditions import good_conditions, measure_picture
+from blemish.workflow.laying_straight import zone_in_frame
 
 HASH_DIGITS = 16
 """Hex digits of an image file's SHA-256 that a bundle keeps."""
@@ -57,11 +60,15 @@ HASH_DIGITS = 16
 
 @dataclass(frozen=True)
 class ProductFacts:
-    """What is known of a product beside its images: where to look, what to tolerate, and the scale of its images."""
+    """What is known of a product beside its images: where to look, what to tolerate, and the scale of its images.
+
+    `zone_on` is the picture that the zone was drawn on; needed where parts are laid straight, and only there.
+    """
 
     zone: Zone | None = None
     rules: tuple[Rule, ...] = ()
     mm_per_px: float | None = None
+    zone_on: Path | None = None
 
     def __post_init__(self) -> None:
         if self.mm_per_px is not None:
@@ -81,7 +88,11 @@ def check_zone_size(zone: Zone | None, sources: Sequence[Path | Image], names: S
 
 
 def product_facts(
-    zone: Path | None, rules: Sequence[str] | None, mm_per_px: float | None, present: Calibration | None = None
+    zone: Path | None,
+    rules: Sequence[str] | None,
+    mm_per_px: float | None,
+    present: Calibration | None = None,
+    zone_on: Path | None = None,
 ) -> ProductFacts:
     """The facts given, each that is not given as it is at present; rules as text (see `parse_rules`)."""
     kept = ProductFacts(present.zone, present.rules, present.mm_per_px) if present else ProductFacts()
@@ -89,6 +100,7 @@ def product_facts(
         zone=kept.zone if zone is None else read_zone(zone),
         rules=kept.rules if rules is None else parse_rules("\n".join(rules)),
         mm_per_px=kept.mm_per_px if mm_per_px is None else mm_per_px,
+        zone_on=zone_on,
     )
 
 
@@ -213,7 +225,9 @@ def _calibrate(bundle: Bundle, request: CalibrateRequest) -> Bundle:
     _check_defective(present, wishes, request)
 
     def at_input_size(paths: Sequence[Path]) -> ResizedImages:
-        return ResizedImages(tuple(paths), manifest.input_hw, reading, threads=request.threads)
+        return ResizedImages(
+            tuple(paths), manifest.input_hw, reading, alignment=manifest.alignment, threads=request.threads
+        )
 
     def score(paths: Sequence[Path]) -> GoodScores:
         images = ImageFiles(paths, reading) if manifest.tiling else at_input_size(paths)
@@ -228,9 +242,14 @@ def _calibrate(bundle: Bundle, request: CalibrateRequest) -> Bundle:
             task="scoring images",
         )
 
-    check_zone_size(product.zone, (*request.good, *request.defective))
+    if manifest.alignment is None:
+        check_zone_size(product.zone, (*request.good, *request.defective))
+    elif product.zone is not None and product.zone != present.zone:
+        zone = zone_in_frame(product.zone, product.zone_on, manifest.alignment, reading)
+        product = dataclasses.replace(product, zone=zone)
     if request.good:
         _check_new(bundle, request.good, request.threads)
+        request = _with_found_parts(request, manifest.alignment, reading)
     elif product.zone != present.zone:
         raise CalibrationError(
             "a new zone changes the scores of the good images: give good images that were not used in the fit, "
@@ -259,6 +278,23 @@ def _calibrate(bundle: Bundle, request: CalibrateRequest) -> Bundle:
         new, reason = kept, "the thresholds as they were"
     made = signed(new, by=request.by, reason=request.reason or reason)
     return dataclasses.replace(bundle.with_calibration(made), sensitivity=_sensitivity_under(bundle, made))
+
+
+def _with_found_parts(
+    request: CalibrateRequest, alignment: Alignment | None, reading: ReadSettings
+) -> CalibrateRequest:
+    """The request without good images that show no part: they are put up for review, whatever the thresholds."""
+    if alignment is None:
+        return request
+    images = ImageFiles(request.good, reading)
+    found = map_in_order(lambda image: not locate(image, alignment).fault, images, request.threads)
+    good = tuple(path for path, is_found in zip(request.good, found, strict=True) if is_found)
+    if 2 * len(good) <= len(request.good):
+        raise CalibrationError(
+            f"the part is found on {len(good)} of {len(request.good)} good images only: give images like those of the "
+            "training, or train anew"
+        )
+    return dataclasses.replace(request, good=good)
 
 
 def _check_defective(present: Calibration, wishes: CalibrationSettings, request: CalibrateRequest) -> None:

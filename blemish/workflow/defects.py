@@ -9,14 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from blemish.alignment.frame import locate, mask_in_frame
 from blemish.datasets.index import DatasetIndex, open_dataset
 from blemish.datasets.labelled import split_defects
 from blemish.datasets.mask_fit import MaskReader
 from blemish.datasets.sequence import ResizedImages, sizes_of
 from blemish.detectors.base import Defects
 from blemish.errors import DataError
+from blemish.images.decode import read_image
 from blemish.images.resize import resize_mask
-from blemish.schema import AS_THEY_ARE, DEFECTIVE, ImageItem, Mask, ReadSettings
+from blemish.schema import AS_THEY_ARE, DEFECTIVE, Alignment, ImageItem, Mask, ReadSettings
 
 JUDGING_SHARE = 0.5
 """Share of the defects of each type that is kept to judge by."""
@@ -34,7 +36,11 @@ def labelled_defects(data: Any, seed: int, threads: int = 1) -> tuple[ImageItem,
 
 
 def read_defects(
-    items: Sequence[ImageItem], input_hw: tuple[int, int], threads: int = 1, reading: ReadSettings = AS_THEY_ARE
+    items: Sequence[ImageItem],
+    input_hw: tuple[int, int],
+    threads: int = 1,
+    reading: ReadSettings = AS_THEY_ARE,
+    alignment: Alignment | None = None,
 ) -> tuple[Defects, tuple[str, ...]]:
     """The defects at the input size with their masks, and what a person should be told of the masks.
 
@@ -44,7 +50,13 @@ def read_defects(
     sizes = sizes_of([item.path for item in items], reading, threads=threads)
     found = [masks.read(item, hw) for item, hw in zip(items, sizes, strict=True)]
     empty = [item.mask_path for item, mask in zip(items, found, strict=True) if mask is not None and not mask.any()]
-    images = list(ResizedImages(tuple(item.path for item in items), input_hw, reading, threads=threads))
+    paths = tuple(item.path for item in items)
+    images = list(ResizedImages(paths, input_hw, reading, alignment=alignment, threads=threads))
+    if alignment is not None:
+        found = [
+            None if mask is None else mask_in_frame(mask, locate(read_image(path, reading), alignment), alignment)
+            for mask, path in zip(found, paths, strict=True)
+        ]
     resized = [None if mask is None or not mask.any() else _shrink(mask, input_hw) for mask in found]
     notes = masks.notes
     if empty:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blemish.alignment.frame import straighten
 from blemish.bundle.bundle import Bundle
 from blemish.datasets.found import question_notes
 from blemish.datasets.index import DatasetIndex, open_dataset
@@ -85,7 +86,7 @@ def _evaluate(
     for number, item in enumerate(items, start=1):
         image = read_image(item.path, inspector.reading)
         verdict = inspector.inspect_image(image, index.relative(item.path))
-        errors.append(_reconstruction_mse(image, verdict))
+        errors.append(_reconstruction_mse(inspector, image, verdict))
         mask = masks.read(item, verdict.image_hw)
         _add_pixels(pixels, item, verdict.anomaly_map, mask, map_hw or verdict.image_hw)
         matched += _match(item, verdict, mask)
@@ -240,11 +241,13 @@ def _require_both(index: DatasetIndex, items: Sequence[ImageItem]) -> None:
         )
 
 
-def _reconstruction_mse(image: Image, verdict: Verdict) -> float | None:
+def _reconstruction_mse(inspector: Inspector, image: Image, verdict: Verdict) -> float | None:
     """The mean squared error of the image at the input size, pixels from 0 to 1."""
     redrawn = verdict.reconstruction
     if redrawn is None:
         return None
+    if inspector.alignment is not None:
+        image = straighten(image, inspector.alignment).image
     return mse(resize_image(image, (redrawn.shape[0], redrawn.shape[1])), redrawn) / 255.0**2
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,12 @@ from blemish import __version__
 from blemish.bundle.bundle import CALIBRATION, Bundle
 from blemish.errors import EngineError
 from blemish.files import write_file
+from blemish.images.resize import resize_image
 from blemish.inspection.inspector import judge_prediction
-from blemish.inspection.predict import predict_image
+from blemish.inspection.look import look
 from blemish.runtime.engines import DEFAULT_ENGINE, what_lacks
 from blemish.runtime.session import Session
-from blemish.schema import Image, Verdict
+from blemish.schema import Alignment, Image, Verdict
 from blemish.workflow.verify import EngineCheck, check_images, compare, judge_images
 
 Form = Literal["onnx", "openvino"]
@@ -40,8 +43,16 @@ READERS = (
     *("container.py", "codec.py", "exif.py", "png.py", "jpeg.py", "bmp.py", "webp.py", "tiff.py", "tiff_pixels.py"),
     *("read.py", "rgb.py"),
 )
+POSE = "pose.py"
+"""How the Python program finds the part, where parts are laid straight; beside the readers."""
 
 
+ALIGNMENT_NOTE = """
+**Parts are laid straight**: before step 2 the part is found in the image, and its frame of {height} x {width} pixels
+(height x width) is cut out, turned with the part. `{reading}/pose.py` does it with the numbers under `alignment` in
+`model.json`. An image without one whole part in it is put up for review, whatever its score. The programs in C++ and C#
+cannot do this and refuse the model.
+"""
 TILES_NOTE = """
 **Images are cut into tiles**: squares of {tile_px} pixels, each resized as in step 2 and run as in step 3; the maps
 become one map of the image, whose largest value is the score. Neighbors share {overlap_px} pixels of the input;
@@ -94,6 +105,7 @@ def export(bundle: Bundle, folder: Path, *, to: Form) -> Exported:
         **{name: _ppm(picture) for name, picture in zip(names, pictures, strict=True)},
         **{name: _without_package((samples / name).read_bytes()) for name in (*programs, SHARED)},
         **{f"{READING}/{name}": _without_package((package / "images" / name).read_bytes()) for name in READERS},
+        f"{READING}/{POSE}": (package / "alignment" / POSE).read_bytes(),
         "README.md": _readme((samples / "README.md").read_text(encoding="utf-8"), facts, programs, check),
         "model.json": json.dumps(facts, indent=1).encode(),
     }
@@ -124,7 +136,7 @@ def _open(graphs: Mapping[str, bytes], to: Form) -> Session:
 
 def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
     """`model.json`: flat, one name a line, so that a program can do without a JSON library."""
-    manifest, calibration = bundle.manifest, bundle.calibration
+    manifest, calibration, alignment = bundle.manifest, bundle.calibration, bundle.manifest.alignment
     decisions = CALIBRATION.dump_python(calibration, mode="json")
     return {
         "format_version": EXPORT_VERSION,
@@ -133,7 +145,8 @@ def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
         "graph": graph,
         "input_height": manifest.input_hw[0],
         "input_width": manifest.input_hw[1],
-        "resize_rule": manifest.resize_rule,
+        "resize_rule": manifest.resize_rule if alignment is None else f"part, then {manifest.resize_rule}",
+        "alignment": None if alignment is None else TypeAdapter(Alignment).dump_python(alignment, mode="json"),
         "bits": manifest.bits,
         "page": manifest.page,
         "image_threshold": calibration.image_threshold,
@@ -151,23 +164,42 @@ def _facts(bundle: Bundle, graph: str) -> dict[str, Any]:
 
 def _without_package(program: bytes) -> bytes:
     """The program with its imports of the package turned to the files that are written beside it."""
-    return program.replace(b"blemish.images", READING.encode()).replace(b"blemish.samples.", b"")
+    return re.sub(rb"blemish\.(images|alignment)", READING.encode(), program).replace(b"blemish.samples.", b"")
 
 
 def _whole_picture(bundle: Bundle, image: Image) -> Image:
-    """An image at the input size as a program gets it; for tiles one that takes six of them, repeated."""
-    tiling = bundle.manifest.tiling
+    """An image at the input size as a program gets it.
+
+    For tiles one that takes six of them, repeated; a frame of a part lies turned in a larger picture.
+    """
+    tiling, alignment = bundle.manifest.tiling, bundle.manifest.alignment
+    if alignment is not None:
+        return _turned(resize_image(image, alignment.frame_hw))
     if tiling is None:
         return image
     tile = np.asarray(cv2.resize(image, (tiling.tile_px, tiling.tile_px), interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.concatenate([np.concatenate([tile, tile[::-1]], axis=1), tile[: len(tile) // 4].repeat(2, axis=1)])
 
 
+def _turned(frame: Image) -> Image:
+    """A picture with the frame in its middle, turned a little; its edge goes on beyond it."""
+    side = math.ceil(1.2 * math.hypot(*frame.shape[:2]))
+    matrix = np.array(cv2.getRotationMatrix2D((frame.shape[1] / 2, frame.shape[0] / 2), 20.0, 1.0), np.float64)
+    matrix[:, 2] += (side - frame.shape[1]) / 2, (side - frame.shape[0]) / 2
+    return np.asarray(cv2.warpAffine(frame, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
 def _judge_whole(bundle: Bundle, session: Session, picture: Image) -> Verdict:
-    reduction = bundle.manifest.reduction
-    prediction, kept = predict_image(session, picture, reduction, bundle.manifest.tiling)
-    hw = (picture.shape[0], picture.shape[1])
-    return judge_prediction(prediction, bundle.calibration, kept, image_hw=hw, name="", bundle_id=bundle.bundle_id)
+    looked = look(session, bundle.manifest, picture)
+    return judge_prediction(
+        looked.prediction,
+        bundle.calibration,
+        looked.reduction,
+        image_hw=(picture.shape[0], picture.shape[1]),
+        name="",
+        bundle_id=bundle.bundle_id,
+        placed=looked.placed,
+    )
 
 
 def _readme(template: str, facts: Mapping[str, Any], programs: Sequence[str], check: EngineCheck) -> bytes:
@@ -178,6 +210,9 @@ def _readme(template: str, facts: Mapping[str, Any], programs: Sequence[str], ch
         "decide. The programs refuse it: inspect with the package, or export a bundle without them."
     )
     tiles = "" if facts["tile_px"] is None else TILES_NOTE.format(**facts)
+    if facts["alignment"] is not None:
+        height, width = facts["alignment"]["frame_hw"]
+        tiles = ALIGNMENT_NOTE.format(height=height, width=width, reading=READING)
     bits = (
         "16-bit values are divided by 257 and rounded."
         if facts["bits"] is None

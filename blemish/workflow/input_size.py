@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from blemish.errors import SettingsError
 from blemish.images.resize import choose_input_hw, resize_image
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
-from blemish.schema import AS_THEY_ARE, GradedKind, Image, ReadSettings
+from blemish.schema import AS_THEY_ARE, Alignment, GradedKind, Image, ReadSettings
 from blemish.workflow.painting import make_canvas, plan_defects
 
 SMALLEST = 256
@@ -79,15 +80,21 @@ def choose_size(
     request: FitRequest[object],
     max_ms: float | None = None,
     reading: ReadSettings = AS_THEY_ARE,
+    *,
+    alignment: Alignment | None = None,
+    fitting: Callable[[int], tuple[int, int]] | None = None,
 ) -> ChosenSize:
     """The smallest input size that finds small painted defects as well as the larger ones.
 
     A trial of a size is a fit of few good images, thresholds from these held out, and small defects painted on other
     good images. A larger size is taken where it finds clearly more of the same defects (see `is_better`), and where an
     image takes at most `max_ms`. Images are never enlarged beyond `SMALLEST`. `request` is the fit to come; its images
-    are not used. Raises SettingsError where even the smallest size takes longer than a `max_ms` that was given; None is
-    `MAX_MS`.
+    are not used. With an `alignment` all images are the frames of their parts, of the sizes `image_hws`. `fitting`
+    gives the input (height, width) of a size; None is `choose_input_hw` of the images' sizes. Raises SettingsError
+    where even the smallest size takes longer than a `max_ms` that was given; None is `MAX_MS`.
     """
+    if fitting is None:
+        fitting = partial(choose_input_hw, list(image_hws))
     side = float(np.median([min(hw) for hw in image_hws]))
     sizes = [size for size in CANDIDATES if size == SMALLEST or size <= side]
     if len(sizes) == 1:
@@ -96,7 +103,7 @@ def choose_size(
         return ChosenSize(SMALLEST, "too few good images to try others")
     order = np.random.default_rng(request.seed).permutation(len(sources))
     fitted, painted = np.sort(order[:NUM_FITTED]), np.sort(order[NUM_FITTED : NUM_FITTED + NUM_PAINTED_ON])
-    canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted], reading)]
+    canvases = [make_canvas(image) for image in ImageFiles([sources[place] for place in painted], reading, alignment)]
     planned = list(plan_defects(NUM_DEFECTS, canvases, request.seed, SMALL))
     images = [canvas.image for canvas in canvases] + [one.paint(canvases)[0] for one in planned]
     painted_on = np.array([one.canvas for one in planned], np.intp)
@@ -106,8 +113,10 @@ def choose_size(
 
     def is_tried(size: int) -> bool:
         """Tries a size; False where it takes too long."""
-        hw = choose_input_hw(list(image_hws), size)
-        chosen = ResizedImages([sources[place] for place in fitted], hw, reading, threads=request.threads)
+        hw = fitting(size)
+        chosen = ResizedImages(
+            [sources[place] for place in fitted], hw, reading, alignment=alignment, threads=request.threads
+        )
         graph, held_out = _fit_trial(chosen, fit, request)
         milliseconds = _milliseconds(graph, images[0], hw)
         request.report("choosing the input size", len(tried) + 1, len(sizes))

@@ -17,7 +17,7 @@ from blemish.datasets.sequence import ImageFiles
 from blemish.decisions.sensitivity import STRENGTHS
 from blemish.errors import CalibrationError, DataError, SettingsError
 from blemish.inspection.inspector import judge_prediction
-from blemish.inspection.predict import predict_image
+from blemish.inspection.look import look, zone_of
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
 from blemish.runtime.threads import at_most, usable_cores
@@ -186,11 +186,18 @@ def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas],
     count = min(MOST_IMAGES, len(images), max(1, _MOST_PIXELS // (first.shape[0] * first.shape[1])))
     chosen = np.linspace(0, len(images) - 1, count).round().astype(np.intp)
 
-    def look(image: Image) -> Canvas | None:
-        return None if judge(image).decision == "reject" else make_canvas(image, judge.zone)
+    bundle = judge.bundle
+
+    def canvas_of(image: Image) -> Canvas | None:
+        verdict = judge(image)
+        return (
+            None
+            if verdict.decision == "reject"
+            else make_canvas(image, zone_of(bundle.calibration.zone, bundle.manifest.alignment, verdict))
+        )
 
     with judge.remembering():
-        looked = list(map_in_order(look, images.subset(chosen), request.threads))
+        looked = list(map_in_order(canvas_of, images.subset(chosen), request.threads))
     canvases = [canvas for canvas in looked if canvas is not None]
     return canvases, len(looked) - len(canvases)
 
@@ -207,14 +214,18 @@ class _Judge:
         self._known: dict[bytes, Prediction] = {}
         self._remembers = False
         self.input_hw = self._session.input_hw
-        self.zone = bundle.calibration.zone
 
     def __call__(self, image: Image) -> Verdict:
-        manifest = self.bundle.manifest
-        prediction, reduction = predict_image(self, image, manifest.reduction, manifest.tiling)
-        image_hw = (image.shape[0], image.shape[1])
-        calibration = self.bundle.calibration
-        return judge_prediction(prediction, calibration, reduction, image_hw=image_hw, name="", bundle_id="")
+        looked = look(self, self.bundle.manifest, image)
+        return judge_prediction(
+            looked.prediction,
+            self.bundle.calibration,
+            looked.reduction,
+            image_hw=(image.shape[0], image.shape[1]),
+            name="",
+            bundle_id="",
+            placed=looked.placed,
+        )
 
     @contextmanager
     def remembering(self) -> Iterator[None]:

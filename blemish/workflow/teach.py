@@ -15,6 +15,7 @@ from blemish.decisions.in_force import wishes_in_force
 from blemish.decisions.judge import judge
 from blemish.errors import BackboneError, DataError, SettingsError
 from blemish.inspection.inspector import Inspector, judge_prediction
+from blemish.inspection.look import placed_in
 from blemish.registry import load_detector
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
@@ -34,10 +35,11 @@ from blemish.schema import (
 )
 from blemish.weights import find_backbone
 from blemish.workflow.calibrate import HASH_DIGITS, ProductFacts, signed
+from blemish.workflow.good_images import GoodImages
 from blemish.workflow.regression import Change, Group, Regression, TeachingRefusedError, compare_verdicts
 from blemish.workflow.shown import Mark, Pictures, find_defects, find_good, with_marks, without_copies
 from blemish.workflow.timing import PartTimes
-from blemish.workflow.train import GoodImages, Trained, TrainRequest, check_good_images, train_on
+from blemish.workflow.train import Trained, TrainRequest, check_good_images, train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,7 @@ def _recipe(bundle: Bundle, request: TeachRequest) -> TrainRequest:
         size=manifest.input_hw,
         settings=manifest.settings,
         seed=manifest.seed,
+        align=manifest.alignment or "off",
         calibration=first.method,
         group_by=request.group_by,
         trusted=tuple(manifest.facts.get("trusted", ())),
@@ -261,7 +264,11 @@ def _with_lineage(
     }
     facts: dict[str, Any] = {
         **trained.manifest.facts,
-        **{name: parent.manifest.facts[name] for name in ("preset", "input_size") if name in parent.manifest.facts},
+        **{
+            name: parent.manifest.facts[name]
+            for name in ("preset", "input_size", "alignment")
+            if name in parent.manifest.facts
+        },
         "lineage": [*parent.manifest.facts.get("lineage", ()), row],
     }
     history = (*parent.history, parent.calibration)
@@ -305,6 +312,7 @@ def _changes_of_shown(
             image_hw=before.image_hw,
             name=before.path,
             bundle_id=new.bundle_id,
+            placed=placed_in(before, new.manifest),
         )
         yield Change(item.path.as_posix(), "shown defect", item.defect_type, *_told(before), *_told(after))
 

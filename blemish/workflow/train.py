@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -20,10 +20,8 @@ from blemish.boundary import boundary
 from blemish.bundle.bounds import check_graph
 from blemish.bundle.bundle import Bundle
 from blemish.bundle.manifest import FORMAT_VERSION, MAX_SIDE, BackboneFacts, DataFacts, Manifest
-from blemish.datasets.found import question_notes
 from blemish.datasets.groups import Groups, group_folds, named_groups, no_groups
-from blemish.datasets.index import DatasetIndex, open_dataset
-from blemish.datasets.sequence import ImageFiles, ResizedImages, find_unreadable, sizes_of
+from blemish.datasets.sequence import ImageFiles, ResizedImages, sizes_of
 from blemish.datasets.split import CALIBRATION_SHARE, NUM_FOLDS, block_folds, holdout_split
 from blemish.decisions.odd import odd_images
 from blemish.decisions.thresholds import suspects
@@ -31,13 +29,13 @@ from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.images.resize import RESIZE_RULE, check_side, choose_input_hw, size_within
-from blemish.images.taken import load_images
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, detector_name, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
     AS_THEY_ARE,
-    DEFECTIVE,
+    Align,
+    Alignment,
     Backbone,
     Cancel,
     Fit,
@@ -65,7 +63,9 @@ from blemish.workflow.calibrate import (
 )
 from blemish.workflow.defects import labelled_defects, read_defects
 from blemish.workflow.detector_settings import find_preset, make_settings, preset_name, settings_json
+from blemish.workflow.good_images import DataSource, GoodImages, explain_unreadable, good_images
 from blemish.workflow.input_size import SMALLEST, choose_size
+from blemish.workflow.laying_straight import LaidStraight, choose_alignment, frame_input_hw, zone_in_frame
 from blemish.workflow.parts import MOST_IMAGES, Parts, batch_notes, check_trusted, find_parts, measure_new_batches
 from blemish.workflow.sensitivity import SensitivityRequest, measure_sensitivity
 from blemish.workflow.tiles import cut_fit_tiles, fit_on_tiles, make_tiling
@@ -77,22 +77,7 @@ MOST_CROSS_PIXELS = 2**28
 """Most pixels of all good images at the input size, 4,096 images of 256 x 256, that cross-fitting is the default for:
 it keeps a map of each, 1 GB in all, and of more a part is enough for the exact promise of a split."""
 
-DataSource = str | Path | DatasetIndex | Sequence[Any]
-"""A folder, a data set, or images: paths, arrays and what else `load_image` takes."""
 Size = int | tuple[int, int]
-
-
-@dataclass(frozen=True)
-class GoodImages:
-    """The images to fit and calibrate on: paths or arrays, what each is called, and where they come from."""
-
-    name: str
-    fingerprint: str
-    sources: tuple[Path | Image, ...]
-    names: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    reading: ReadSettings = AS_THEY_ARE
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +90,9 @@ class TrainRequest:
     of so many pixels, each resized to `size` x `size` (by default not at all); what is inspected with the bundle is cut
     alike. A `preset` of the detector stands for its settings and, without tiles, for its size, but never enlarges
     images beyond 256 pixels; `size` and
-    `settings` go before it. `calibration` None is what suits the detector and the number of images; "blocks" is "cross"
+    `settings` go before it. `align` says how parts are laid straight: see `choose_alignment`;
+    an alignment of an earlier bundle is used as it is, and a zone is one of its frame then. `calibration` None is
+    what suits the detector and the number of images; "blocks" is "cross"
     with folds of neighbors in the order of names. Images of one part are held out together: found by how alike they
     look, or named by `group_by` (see `named_groups`). `trusted` names good images that look odd and are good. With
     `with_defects` half of the labelled defects of `data` are learned from, by detectors that can; an evaluation leaves
@@ -131,6 +118,7 @@ class TrainRequest:
     trusted: tuple[str, ...] = ()
     wishes: CalibrationSettings = field(default_factory=CalibrationSettings)
     product: ProductFacts = field(default_factory=ProductFacts)
+    align: Align | Alignment = "auto"
     with_defects: bool = False
     with_sensitivity: bool = False
     skip_unreadable: bool = False
@@ -163,6 +151,12 @@ class TrainRequest:
             raise SettingsError(
                 f"{info.name} learns what is usual at each place of the image, and a tile may come from anywhere: "
                 "leave --tile out, or use patchcore"
+            )
+        if not isinstance(self.align, Alignment) and self.align not in get_args(Align):
+            raise SettingsError(f"align {self.align!r} is not known: use {', '.join(get_args(Align))}")
+        if self.tile is not None and self.align not in ("auto", "off"):
+            raise SettingsError(
+                f"--align {self.align} and --tile do not go together: a tile may come from anywhere; leave one out"
             )
         if self.tile is not None and (self.with_defects or isinstance(self.size, tuple)):
             wanted = "learning from defects" if self.with_defects else "a size of height and width"
@@ -267,23 +261,29 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
         )
 
     try:
-        check_zone_size(request.product.zone, good.sources, good.names)
+        laid = _laid_straight(request, good, report)
+        if laid.alignment is None:
+            check_zone_size(request.product.zone, good.sources, good.names)
+        else:
+            good, request = good.only(laid.kept), _with_zone_in_frame(request, laid.alignment)
         if request.tile is None:
-            input_hw, reason = _input_hw(good, request, ask)
+            input_hw, reason = _input_hw(good, request, ask, laid.alignment)
             if max(input_hw) > MAX_SIDE:
                 raise SettingsError(
                     f"the input would be {input_hw[0]} x {input_hw[1]} pixels, at most {MAX_SIDE:,} a side are "
                     "possible; give a smaller --size, or cut images with --tile"
                 )
-            images = ResizedImages(good.sources, input_hw, request.reading, threads=request.threads)
+            images = ResizedImages(
+                good.sources, input_hw, request.reading, alignment=laid.alignment, threads=request.threads
+            )
             parts = _parts(request, good, images, report)
-            known, defect_notes = read_defects(defects, images.hw, request.threads, request.reading)
+            known, defect_notes = read_defects(defects, images.hw, request.threads, request.reading, laid.alignment)
             made = _fit(request, ask(images, known), images, parts.groups)
         else:
             parts = _parts(request, good, ImageFiles(good.sources), report)
             made = _fit_tiles(request, ask, good, parts.groups, report)
     except ImageError as error:
-        raise _explain_unreadable(good, request.threads, report) from error
+        raise explain_unreadable(error, good, request.threads, report) from error
     seconds = time.perf_counter() - start
     fit = made.fit
     with boundary(f"detector {request.detector}", SettingsError, "docs/bundle-format.md says what a graph may hold"):
@@ -338,6 +338,7 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
             **made.facts,
             "preset": request.preset,
             "input_size": reason,
+            **({"alignment": laid.reason} if laid.reason else {}),
             "fit_seconds": round(seconds, 3),
             "seconds_by_part": times.seconds,
             "peak_memory_mb": peak_memory_mb(),
@@ -353,6 +354,7 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
             "rejects_in_new_batches": in_new_batches,
             "notes": [
                 *good.notes,
+                *laid.notes,
                 *defect_notes,
                 *fit.facts.get("notes", []),
                 *parts.notes,
@@ -363,6 +365,7 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
         tiling=made.tiling,
         bits=request.reading.bits,
         page=request.reading.page,
+        alignment=laid.alignment,
     )
     manifest = manifest.model_copy(update={"format_version": manifest.version_needed})
     bundle = Bundle(manifest, fit.graph, thresholds, samples=_samples(made.seen))
@@ -389,52 +392,6 @@ def _with_sensitivity(bundle: Bundle, request: TrainRequest, good: GoodImages, p
         return bundle
 
 
-def good_images(
-    data: DataSource,
-    *,
-    skip_unreadable: bool = False,
-    reading: ReadSettings = AS_THEY_ARE,
-    threads: int = 1,
-    progress: Progress = silent,
-) -> GoodImages:
-    """The good images of a folder, an index or arrays. Raises DataError where one cannot be used."""
-    if isinstance(data, (str, Path)):
-        data = open_dataset(Path(data))
-    if not isinstance(data, DatasetIndex):
-        given = load_images(data, reading, "rgb")
-        names = tuple(str(each) if isinstance(each, Path) else f"image {number}" for number, each in enumerate(given))
-        return GoodImages("images", "", given, names, reading=reading)
-    defective = [item for item in data.items if item.split == "train" and item.label == DEFECTIVE]
-    if defective:
-        raise DataError(
-            f"{data.root}: {len(defective)} defective images stand among the training images, "
-            f"the first is {data.relative(defective[0].path)}; move them to the test part"
-            + "".join(f"; {note}" for note in question_notes(data.questions, data.root))
-        )
-    paths = [item.path for item in data.train_good]
-    bad = {path for path, _ in find_unreadable(paths, progress, reading, threads=threads)} if skip_unreadable else set()
-    kept = tuple(path for path in paths if path not in bad)
-    return GoodImages(
-        data.name,
-        data.with_hashes(threads=threads).fingerprint,
-        kept,
-        tuple(data.relative(path) for path in kept),
-        tuple(data.relative(path) for path in sorted(bad)),
-        data.notes,
-        reading,
-    )
-
-
-def _explain_unreadable(good: GoodImages, threads: int, progress: Progress) -> ImageError:
-    """What to say after one image could not be read: all that cannot, counted."""
-    paths = [source for source in good.sources if isinstance(source, Path)]
-    unreadable = find_unreadable(paths, progress, good.reading, threads=threads)
-    return ImageError(
-        f"{len(unreadable)} of {len(paths)} training images cannot be read, the first: {unreadable[0][1]}; "
-        "--skip-unreadable goes on without them"
-    )
-
-
 def _check_count(good: GoodImages, module: Detector) -> None:
     needed = module.INFO.min_images
     if len(good.sources) < needed:
@@ -444,24 +401,70 @@ def _check_count(good: GoodImages, module: Detector) -> None:
         )
 
 
+def _laid_straight(request: TrainRequest, good: GoodImages, report: Progress) -> LaidStraight:
+    """How parts are laid straight; "auto" leaves them where what is known of them was told of whole pictures."""
+    if isinstance(request.align, Alignment):
+        return LaidStraight(request.align, "", np.arange(len(good.sources)))
+    if request.align == "auto":
+        if request.tile is not None:
+            return LaidStraight(None, "")
+        if request.product.zone is not None and request.product.zone_on is None:
+            return LaidStraight(None, "off: there is a zone, and --zone-on does not say which picture it was drawn on")
+    return choose_alignment(
+        good.sources,
+        good.names,
+        request.align,
+        false_reject=request.wishes.false_reject,
+        reading=good.reading,
+        threads=request.threads,
+        progress=report,
+    )
+
+
+def _with_zone_in_frame(request: TrainRequest, alignment: Alignment) -> TrainRequest:
+    product = request.product
+    if product.zone is None or isinstance(request.align, Alignment):
+        return request
+    zone = zone_in_frame(product.zone, product.zone_on, alignment, request.reading)
+    return replace(request, product=replace(product, zone=zone))
+
+
 def _input_hw(
-    good: GoodImages, request: TrainRequest, ask: Callable[[Sequence[Image]], FitRequest[Any]]
+    good: GoodImages,
+    request: TrainRequest,
+    ask: Callable[[Sequence[Image]], FitRequest[Any]],
+    alignment: Alignment | None,
 ) -> tuple[tuple[int, int], str]:
     """The input size, and why it was chosen where it was."""
     if isinstance(request.size, tuple):
         return request.size, ""
-    sizes, preset = sizes_of(good.sources, good.reading, threads=request.threads), request.chosen_preset()
+    preset = request.chosen_preset()
+    if alignment is None:
+        sizes = sizes_of(good.sources, good.reading, threads=request.threads)
+    else:
+        sizes = [alignment.frame_hw] * len(good.sources)
     if request.size is not None:
         return choose_input_hw(sizes, request.size), ""
+
+    def fitting(size: int) -> tuple[int, int]:
+        return choose_input_hw(sizes, size) if alignment is None else frame_input_hw(alignment.frame_hw, size)
+
     if preset is not None:
-        return choose_input_hw(sizes, size_within(sizes, preset.size)), ""
+        return fitting(size_within(sizes, preset.size)), ""
     if request.info.most_folds <= NUM_FOLDS:
-        return choose_input_hw(sizes, SMALLEST), ""
+        return fitting(SMALLEST), ""
     blank = np.zeros((SMALLEST, SMALLEST, 3), np.uint8)
     chosen = choose_size(
-        good.sources, sizes, load_detector(request.detector).fit, ask([blank]), request.max_ms, good.reading
+        good.sources,
+        sizes,
+        load_detector(request.detector).fit,
+        ask([blank]),
+        request.max_ms,
+        good.reading,
+        alignment=alignment,
+        fitting=None if alignment is None else fitting,
     )
-    return choose_input_hw(sizes, chosen.size), chosen.reason
+    return fitting(chosen.size), chosen.reason
 
 
 def _parts(request: TrainRequest, good: GoodImages, images: Sequence[Image], report: Progress) -> Parts:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from blemish.alignment.frame import straighten
 from blemish.bundle.bundle import Bundle
 from blemish.errors import BundleError, EngineError
 from blemish.images.decode import read_image
@@ -202,6 +203,8 @@ def judge_at_input_size(prediction: Prediction, bundle: Bundle) -> Verdict:
 def _at_input_size(bundle: Bundle, image: Image) -> Image:
     """What the graph is given of an image; where images are cut into tiles, the one in the middle."""
     tiling, input_hw = bundle.manifest.tiling, bundle.manifest.input_hw
+    if bundle.manifest.alignment is not None:
+        image = straighten(image, bundle.manifest.alignment).image
     if tiling is None:
         return resize_image(image, input_hw)
     grid = TileGrid.of((image.shape[0], image.shape[1]), tiling, input_hw)
