@@ -18,9 +18,10 @@ Distances = NDArray[np.float32]
 COPIES = 0.4
 """Images nearer than this share of what is usual show the same part. Shots in another light or pose may lie further
 apart; they can be named."""
-FRAMES, FRAMES_SHARE = 0.7, 0.7
-"""Images follow each other like frames where for so many of them the nearest is a neighbor in the order of names, and
-neighbors are nearer than this share of what is usual. A batch looks alike too, but in no order."""
+FRAMES, NEXT_SHARE, WITHIN = 0.7, 0.75, 5
+"""Images follow each other like frames where neighbors in the order of names are nearer than this share of what is
+usual, and the nearest image is mostly near in that order (`WITHIN` places) and then, for so many, the very next one. In
+a batch the nearest is any other one of the batch."""
 OTHERS_AROUND = 5
 """A near copy is far nearer than an image's next neighbors; poses and batches have many neighbors as near."""
 LARGEST_SHARE = 0.2
@@ -112,8 +113,7 @@ def found_groups(distances: Sequence[Distances]) -> Groups:
         around = np.sort(squared, axis=1)[:, min(OTHERS_AROUND, num_images - 2)]
         joined |= squared <= COPIES**2 * np.minimum(usual, np.minimum(around[:, None], around[None, :]))
         steps = np.diagonal(squared, 1)
-        is_next = np.abs(squared.argmin(axis=1) - np.arange(num_images)) == 1
-        if np.median(steps) <= FRAMES**2 * usual and is_next.mean() >= FRAMES_SHARE:
+        if np.median(steps) <= FRAMES**2 * usual and _is_in_order(squared):
             is_sequence = True
             near = np.flatnonzero(steps <= FRAMES**2 * usual)
             joined[near, near + 1] = True
@@ -121,6 +121,13 @@ def found_groups(distances: Sequence[Distances]) -> Groups:
         numbers, is_part = _cut_long_groups(_components(joined))
         return Groups(numbers, is_part, "found")
     return no_groups(num_images)
+
+
+def _is_in_order(squared: Distances) -> bool:
+    """Whether the image nearest to an image is mostly the next one, or the one before, in the order of names."""
+    places_away = np.abs(squared.argmin(axis=1) - np.arange(len(squared)))
+    is_near = places_away <= WITHIN
+    return bool(is_near.mean() >= 0.5 and (places_away[is_near] == 1).mean() >= NEXT_SHARE)
 
 
 def group_folds(groups: Groups, num_folds: int, seed: int = 0) -> tuple[NDArray[np.intp], ...]:
