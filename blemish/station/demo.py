@@ -23,9 +23,9 @@ from blemish.station.store.plant import (
     name_station,
 )
 
-NUM_GOOD, NUM_SHOWN = 80, 60
+NUM_GOOD, NUM_SHOWN = 60, 60
 DEFECTIVE_EVERY = 6
-SIZE = (256, 256)
+SIZE = (224, 224)
 PLC_RATE = 1.0
 _ACTOR = Actor("demo", "console")
 
