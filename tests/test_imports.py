@@ -98,6 +98,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "workflow",
         "study",
         "station/lane/look.py",
+        "station/core/pictures.py",
         "testing",
         "samples",
     },

@@ -116,5 +116,5 @@ def verdict(request: Request, lane_id: int, seq: int) -> Response:
 
 
 @routes.get("/api/v1/images/{sha256}", Right.SEE_PARTS)
-def image(request: Request, sha256: str) -> Response:
-    return send_picture(request, sha256)
+def image(request: Request, sha256: str, width: int | None = None) -> Response:
+    return send_picture(request, sha256, width)

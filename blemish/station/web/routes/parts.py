@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import FileResponse, Response
 
 from blemish.station.core.parts import OUTCOMES
-from blemish.station.core.pictures import picture_path
+from blemish.station.core.pictures import picture_path, thumbnail
 from blemish.station.core.rights import Right
 from blemish.station.store.plant import list_lanes
 from blemish.station.store.queries import PAGE_ROWS, PartFilter, find_image, find_parts, part_details
@@ -19,6 +19,7 @@ from blemish.station.web.pages import local_us, render
 
 routes = Routes()
 _TYPES = {"png": "image/png", "jpeg95": "image/jpeg"}
+THUMBNAIL = 320
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -91,9 +92,9 @@ def anomaly_map(request: Request, lane_id: int, seq: int) -> Response:
 
 
 @routes.get("/images/{sha256}", Right.SEE_PARTS)
-def picture(request: Request, sha256: str) -> Response:
-    """A picture that was kept."""
-    return send_picture(request, sha256)
+def picture(request: Request, sha256: str, width: int | None = None) -> Response:
+    """A picture that was kept, or a small copy of it."""
+    return send_picture(request, sha256, width)
 
 
 @routes.get("/line/{lane_id}/rejects/{sha256}", Right.WATCH)
@@ -102,14 +103,17 @@ def rejected_picture(request: Request, lane_id: int, sha256: str) -> Response:
     row = find_image(engine_in(request), sha256)
     if row is None or row["decision"] == "accept":
         raise RefusedError(404, "error.no_image")
-    return send_picture(request, sha256)
+    return send_picture(request, sha256, THUMBNAIL)
 
 
-def send_picture(request: Request, sha256: str) -> Response:
+def send_picture(request: Request, sha256: str, width: int | None = None) -> Response:
     row = find_image(engine_in(request), sha256)
     if row is None or row["state"] != "kept":
         raise RefusedError(404, "error.no_image")
     path = picture_path(settings_in(request).data / "images", row["sha256"], row["format"])
     if not path.is_file():
         raise RefusedError(404, "error.no_image")
+    if width is not None:
+        small = thumbnail(path, min(max(width, 16), 2048))
+        return Response(small, media_type="image/jpeg", headers={"Cache-Control": FOREVER})
     return FileResponse(path, media_type=_TYPES[row["format"]], headers={"Cache-Control": FOREVER})

@@ -39,7 +39,6 @@ from blemish.station.web.pages import render
 
 routes = Routes()
 MAX_IMAGE_BYTES = 256 << 20
-FEWEST_IMAGES = 8
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -75,7 +74,6 @@ def product(request: Request, product_id: int, note: str = "") -> Response:
         name=name,
         note=note,
         num_images=_num_images(_folder(settings, product_id)),
-        fewest=FEWEST_IMAGES,
         recipes=list_recipes(engine, product_id),
         lanes=list_lanes(engine),
     )
