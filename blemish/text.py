@@ -87,3 +87,14 @@ def _escaped(match: re.Match[str]) -> str:
         return f"\\x{code - 0xDC00:02x}"
     named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(match[0])
     return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def score_text(display_score: float) -> str:
+    """A display score as people read it; near the limit with a digit more, so that none reads 50 by rounding.
+
+    >>> score_text(83.6), score_text(49.6)
+    ('84', '49.6')
+    """
+    if not 49.0 < display_score < 51.0 or display_score == 50.0:
+        return f"{display_score:.0f}"
+    return f"{min(display_score, 49.9) if display_score < 50.0 else max(display_score, 50.1):.1f}"

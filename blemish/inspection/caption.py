@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.schema import Decision, Image, Verdict
-from blemish.text import one_line
+from blemish.text import one_line, score_text
 
 _GROUND = (16, 18, 22)
 _INK = (255, 255, 255)
@@ -64,7 +64,7 @@ def _draw_decision(strip: Image, verdict: Verdict, letter: float, place: tuple[i
     cv2.rectangle(strip, (left, top - round(0.3 * letter)), (right, top + round(1.35 * letter)), color, cv2.FILLED)
     _draw_sign(strip, verdict.decision, (left + plate // 2, top + round(0.5 * letter)), letter * 0.36, letter)
     _put(strip, words, (left + plate, top + round(letter)), letter, _INK, text_width)
-    score = f"{verdict.display_score:.0f} of 100, limit 50"
+    score = f"{score_text(verdict.display_score)} of 100, limit 50"
     _put(strip, score, (width - left, top + round(letter)), letter, _INK, width - left - right, align="right")
 
 

@@ -69,6 +69,27 @@ def threshold_of(evaluation: Evaluation, calibration: Calibration | None) -> flo
     return evaluation.pictures[0].verdict.threshold if evaluation.pictures else None
 
 
+def outcome_words(check: PromiseCheck | None, results: Sequence[ImageResult]) -> str:
+    """What good parts and what defects meet with, in one line: neither says anything without the other."""
+    defective = [result.decision for result in results if result.label == DEFECTIVE]
+    escaped = defective.count("accept")
+    told = []
+    if check is not None:
+        seen = words.plural(check.num_good, "good image")
+        told.append(
+            {
+                "confirmed": "keeps its promise on good parts",
+                "open": f"rejects no more good parts than promised, as far as {seen} can tell",
+                "broken": "rejects more good parts than promised",
+            }[check.outcome]
+        )
+    if defective:
+        share = words.whole_rate(escaped / len(defective))
+        told.append(f"lets {share} of the defects pass" if escaped else f"lets none of {len(defective):,} defects pass")
+    line = "; ".join(told)
+    return f"{line[:1].upper()}{line[1:]}." if line else ""
+
+
 def check_badge(check: PromiseCheck) -> str:
     """The outcome in three words or less."""
     return {"confirmed": "Confirmed here", "open": "Not contradicted here", "broken": "Not kept here"}[check.outcome]
@@ -215,7 +236,7 @@ def _matrix(results: Sequence[ImageResult]) -> dict[str, Any]:
                 "key": decision,
                 "count": found.count(decision),
                 "share": words.rate(found.count(decision) / len(found)) if found else "",
-                "is_wrong": decision == ("reject" if label == GOOD else "accept"),
+                "is_wrong": decision == ("reject" if label == GOOD else "accept") and decision in found,
             }
             for decision in decisions
         ]

@@ -11,12 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.inspection.overlay import color_map, mask_contours
+from blemish.decisions.zones import zone_mask
+from blemish.inspection.overlay import color_map, fade_outside, map_scale, mask_contours
 from blemish.schema import (
     DEFECTIVE,
     GOOD,
     AnomalyMap,
+    Calibration,
     Decision,
+    Evaluation,
     Image,
     ImageItem,
     ImageResult,
@@ -24,12 +27,16 @@ from blemish.schema import (
     Picture,
     Region,
     Verdict,
+    Zone,
 )
+from blemish.text import score_text
 
 PHOTO_SIDE = 448
 MAP_SIDE = 128
 PHOTO_QUALITY = 82
 MAP_QUALITY = 70
+NUM_OPEN = 8
+"""Tiles of a group that are seen at once; the rest is folded."""
 WIDE = 1.6
 """Pictures wider than this by their height are put above their overlay instead of beside it."""
 
@@ -55,12 +62,18 @@ class Tile:
     reconstruction: str
     region_path: str
     mask_path: str
+    zone_path: str
     peak: tuple[float, float]
     overlap: str
 
     @property
     def hw(self) -> tuple[int, int]:
         return self.picture.image.shape[0], self.picture.image.shape[1]
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether a defective part was accepted or a good one rejected."""
+        return self.picture.verdict.decision == ("reject" if self.picture.item.is_good else "accept")
 
     @property
     def is_wide(self) -> bool:
@@ -74,7 +87,8 @@ class Tile:
         state = "good part" if item.is_good else f"part with defect {item.defect_type}"
         count = len(verdict.regions)
         regions = "no region" if count == 0 else "1 region" if count == 1 else f"{count} regions"
-        return f"{self.name}: {state}, {verdict.decision}, display score {verdict.display_score:.0f}, {regions} marked"
+        score = score_text(verdict.display_score)
+        return f"{self.name}: {state}, {verdict.decision}, score {score} of 100, {regions} marked"
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,7 @@ class ComparedPart:
 
 @dataclass(frozen=True)
 class Group:
-    """A part of the gallery: `total` counts all such images, of which `tiles` shows some."""
+    """A part of the gallery: `total` counts all such images, of which `tiles` shows some, `NUM_OPEN` at once."""
 
     key: str
     title: str
@@ -100,8 +114,8 @@ class Group:
     tiles: tuple[Tile, ...]
 
 
-def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
-    """The tile of one evaluated image; `scale` as in `overlay.color_map`."""
+def make_tile(picture: Picture, scale: tuple[float, float], zone: Zone | None = None) -> Tile:
+    """The tile of one evaluated image; `scale` as in `overlay.color_map`, `zone` as the calibration has it."""
     height, width = picture.image.shape[:2]
     # A thousandth of the image's side is under a pixel of any screen this is shown on.
     tolerance = max(height, width) / 1000.0
@@ -111,13 +125,25 @@ def make_tile(picture: Picture, scale: tuple[float, float]) -> Tile:
         name=_short_name(picture.verdict.path or str(picture.item.path)),
         picture=picture,
         photo=photo_uri(picture.image),
-        heat=heat_uri(picture.verdict.anomaly_map, scale),
+        heat=heat_uri(picture.verdict, scale, (height, width)),
         reconstruction="" if redrawn is None else photo_uri(redrawn),
         region_path="".join(_region_path(region, tolerance) for region in picture.verdict.regions),
         mask_path="" if mask is None else mask_outline(mask),
+        zone_path="" if zone is None else mask_outline(zone_mask(zone, (height, width))),
         peak=_peak(picture.verdict.anomaly_map, (height, width)),
         overlap="" if mask is None else _overlap_words(mask, picture.verdict),
     )
+
+
+def color_scale(evaluation: Evaluation, calibration: Calibration | None) -> tuple[float, float]:
+    """The scale of map colors: the calibration's, else from the maps of the good parts that are shown."""
+    if calibration is not None:
+        return map_scale(calibration)
+    shown = [picture for picture in evaluation.pictures if picture.item.is_good] or list(evaluation.pictures)
+    if not shown:
+        return 0.0, 1.0
+    values = [picture.verdict.anomaly_map for picture in shown]
+    return float(np.median([np.median(value) for value in values])), float(np.max([np.max(value) for value in values]))
 
 
 @dataclass(frozen=True)
@@ -139,7 +165,12 @@ def frame_of(pictures: Sequence[Picture]) -> Frame:
     return Frame(round(float(np.clip(np.median(aspects), 0.45, 3.0)), 3))
 
 
-def groups_of(pictures: Sequence[Picture], results: Sequence[ImageResult], scale: tuple[float, float]) -> list[Group]:
+def groups_of(
+    pictures: Sequence[Picture],
+    results: Sequence[ImageResult],
+    scale: tuple[float, float],
+    zone: Zone | None = None,
+) -> list[Group]:
     """The pictures in groups, mistakes first, each group in its telling order; empty groups of mistakes are kept."""
     if not pictures:
         return []
@@ -153,7 +184,7 @@ def groups_of(pictures: Sequence[Picture], results: Sequence[ImageResult], scale
         is_mistake = key in ("escapes", "false-rejects")
         if not total and not is_mistake:
             continue
-        tiles = tuple(make_tile(picture, scale) for picture in chosen)
+        tiles = tuple(make_tile(picture, scale, zone) for picture in chosen)
         groups.append(Group(key, title, _note(total, len(tiles), order), total, tiles))
     return groups
 
@@ -163,7 +194,7 @@ def _note(total: int, shown: int, order: str) -> str:
         return "none"
     if shown == 0:
         return f"{total:,}, none kept to show"
-    return f"{total:,}, {order}" if shown == total else f"{shown:,} of {total:,} shown, {order}"
+    return f"{total:,}, {order}" if shown == total else f"{shown:,} of {total:,} kept to show, {order}"
 
 
 def mask_outline(mask: Mask) -> str:
@@ -182,8 +213,12 @@ def photo_uri(image: Image, side: int = PHOTO_SIDE) -> str:
     return _webp_uri(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR), PHOTO_QUALITY)
 
 
-def heat_uri(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> str:
-    """The colored anomaly map as a transparent WebP, at most `MAP_SIDE` on a side: the page scales it smoothly."""
+def heat_uri(verdict: Verdict, scale: tuple[float, float], image_hw: tuple[int, int]) -> str:
+    """The colored anomaly map as a transparent WebP, at most `MAP_SIDE` on a side: the page scales it smoothly.
+
+    Colors fade outside the outlines of the regions, which are in pixels of an image of `image_hw`.
+    """
+    anomaly_map: AnomalyMap = verdict.anomaly_map
     height, width = anomaly_map.shape
     shrink = min(1.0, MAP_SIDE / max(height, width))
     if shrink < 1.0:
@@ -192,6 +227,10 @@ def heat_uri(anomaly_map: AnomalyMap, scale: tuple[float, float]) -> str:
             cv2.resize(anomaly_map.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA), np.float32
         )
     rgba = color_map(anomaly_map, scale)
+    strength = fade_outside(verdict.regions, image_hw)
+    if strength is not None:
+        small = cv2.resize(strength, (rgba.shape[1], rgba.shape[0]), interpolation=cv2.INTER_AREA)
+        rgba[..., 3] = np.rint(rgba[..., 3] * (np.asarray(small, np.float32) / 255)).astype(np.uint8)
     return picture_uri(rgba) if rgba[..., 3].any() else ""
 
 

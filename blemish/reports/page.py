@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from blemish.reports import words
-from blemish.text import one_line
+from blemish.text import one_line, score_text
 
 
 def render(template: str, **context: Any) -> str:
@@ -32,6 +32,7 @@ def environment() -> Environment:
         "score": words.score,
         "pvalue": words.p_value,
         "plural": words.plural,
+        "display": score_text,
         "plain": words.plain,
         "tick_share": lambda power: f"{100 * 10.0**power:g} %",
     }

@@ -9,10 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blemish.files import write_text
-from blemish.inspection.overlay import map_scale
 from blemish.reports import words
 from blemish.reports.decision import (
     PromiseCheck,
@@ -20,12 +17,14 @@ from blemish.reports.decision import (
     check_promise,
     check_words,
     decision_section,
+    outcome_words,
     threshold_of,
 )
-from blemish.reports.gallery import frame_of, groups_of, photo_uri
+from blemish.reports.gallery import NUM_OPEN, color_scale, frame_of, groups_of, photo_uri
 from blemish.reports.page import render
 from blemish.reports.sensitivity import sensitivity_section
 from blemish.reports.separation import curves_section, defects_section, measures_note, measures_section
+from blemish.reports.summary import summary_page
 from blemish.reports.training import training_of
 from blemish.schema import DEFECTIVE, GOOD, Calibration, Evaluation, Image, ImageResult, Sensitivity
 from blemish.text import json_text, json_value
@@ -46,16 +45,17 @@ def write_report(
     sensitivity: Sensitivity | None = None,
     part: Image | None = None,
 ) -> Path:
-    """The page `index.html`, written into `folder` with `evaluation.json` beside it.
+    """The page `index.html`, written into `folder` with `summary.html` and `evaluation.json` beside it.
 
-    The page loads nothing: pictures, style and script are inside. With the `calibration` that gave the verdicts it also
-    shows what the threshold promises and whether the test images bear it out. `augmented` has rows of named images:
-    a training image, then augmented forms of it. `sensitivity` is what is found of painted defects, and `part` a good
-    image to show blind places on.
+    The summary is one printed page for those who decide. The pages load nothing: pictures, style and script are inside.
+    With the `calibration` that gave the verdicts they also show what the threshold promises and whether the test images
+    bear it out. `augmented` has rows of named images: a training image, then augmented forms of it. `sensitivity` is
+    what is found of painted defects, and `part` a good image to show blind places on.
     """
     folder = Path(folder)
     page = report_page(evaluation, calibration, augmented=augmented, sensitivity=sensitivity, part=part)
     write_text(folder / "evaluation.json", json_text(evaluation_json(evaluation), indent=1))
+    write_text(folder / "summary.html", summary_page(evaluation, calibration, sensitivity))
     return write_text(folder / "index.html", page)
 
 
@@ -89,7 +89,8 @@ def report_page(
         "report.html",
         page={
             "title": evaluation.data.get("name") or "Evaluation",
-            "lead": _lead(results),
+            "outcome": outcome_words(check, results),
+            "lead": _lead(results, check),
             "facts": _facts(evaluation),
             "version": metadata.version("blemish"),
             "written": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
@@ -99,6 +100,7 @@ def report_page(
             "sentences": list(evaluation.model.get("promise", ())),
             "check": check,
             "badge": check_badge(check) if check else "",
+            "kind": _promise_kind(check, results),
             "test_words": check_words(check) if check else "",
         },
         notes=_notes(evaluation, check),
@@ -110,7 +112,15 @@ def report_page(
         defects=defects_section(metrics, results, threshold),
         has_review=any(result.decision == "review" for result in results),
         frame=frame_of(evaluation.pictures),
-        groups=groups_of(evaluation.pictures, results, _scale(evaluation, calibration)),
+        num_open=NUM_OPEN,
+        has_zone=calibration is not None and calibration.zone is not None,
+        groups=groups_of(
+            evaluation.pictures,
+            results,
+            color_scale(evaluation, calibration),
+            None if calibration is None else calibration.zone,
+        ),
+        opened={picture.verdict.path for picture in evaluation.pictures},
         training=training_of(evaluation.model.get("facts") or {}),
         augmented=[[(name, photo_uri(image, AUGMENTED_SIDE)) for name, image in row] for row in augmented],
         method=_method(evaluation, calibration),
@@ -123,11 +133,19 @@ def report_page(
     )
 
 
+def _promise_kind(check: PromiseCheck | None, results: Sequence[ImageResult]) -> str:
+    """How the promise is marked: one that holds is no green light while defects escape."""
+    if check is None:
+        return "open"
+    escapes = any(result.label == DEFECTIVE and result.decision == "accept" for result in results)
+    return "open" if check.outcome == "confirmed" and escapes else check.outcome
+
+
 def _sensitivity(sensitivity: Sensitivity, calibration: Calibration | None, part: Image | None) -> dict[str, Any]:
     return sensitivity_section(sensitivity, None if calibration is None else calibration.mm_per_px, part)
 
 
-def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+def _lead(results: Sequence[ImageResult], check: PromiseCheck | None) -> list[dict[str, Any]]:
     """What happened to defective and to good parts, a sentence each: its beginning, the outcome, its end."""
     defective = [result.decision for result in results if result.label == DEFECTIVE]
     good = [result.decision for result in results if result.label == GOOD]
@@ -140,7 +158,7 @@ def _lead(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
         {
             "start": f"Of {words.plural(len(decisions), noun)},",
             "outcome": outcome,
-            "is_bad": num_wrong > 0,
+            "is_bad": num_wrong > 0 and (decisions is defective or check is None or check.outcome == "broken"),
             "end": f"{_review_words(decisions.count('review'))}.",
         }
         for decisions, noun, num_wrong, outcome in found
@@ -210,17 +228,6 @@ def _notes(evaluation: Evaluation, check: PromiseCheck | None) -> list[str]:
         widest = max(bounds.values())
         notes.append(f"Pixel-level metrics come from fine histograms; they are exact to {widest:.1e}.")
     return notes
-
-
-def _scale(evaluation: Evaluation, calibration: Calibration | None) -> tuple[float, float]:
-    """The scale of map colors: the calibration's, else from the maps of the good parts that are shown."""
-    if calibration is not None:
-        return map_scale(calibration)
-    shown = [picture for picture in evaluation.pictures if picture.item.is_good] or list(evaluation.pictures)
-    if not shown:
-        return 0.0, 1.0
-    values = [picture.verdict.anomaly_map for picture in shown]
-    return float(np.median([np.median(value) for value in values])), float(np.max([np.max(value) for value in values]))
 
 
 def _method(evaluation: Evaluation, calibration: Calibration | None) -> list[dict[str, Any]]:

@@ -43,6 +43,15 @@ def rate(share: float | None) -> str:
     return f"{_not_rounded_to_the_end(percent, 100.0, digits)}\u00a0%"
 
 
+def whole_rate(share: float) -> str:
+    """A share as percent for a sentence: whole, but never a round 0 or 100 that is not one.
+
+    >>> [whole_rate(share).replace("\\u00a0", " ") for share in (0.3125, 0.004, 0.998)]
+    ['31 %', '0.4 %', '99.8 %']
+    """
+    return f"{_not_rounded_to_the_end(100.0 * share, 100.0, 0)}\u00a0%"
+
+
 def promised(share: float) -> str:
     """A promised share as percent with three digits, as the calibration words it."""
     return f"{100.0 * share:.3g}\u00a0%"

@@ -50,8 +50,12 @@ from blemish.workflow.timing import parts_sentence
 
 GALLERY_SIZE = 8
 """Pictures kept for each part of the report: escapes, false rejects, hits, accepted good parts."""
-PICTURE_PIXELS = 4_000_000
-"""Pictures of larger images are kept smaller: those of a report are in memory together."""
+MOST_MISTAKES = 250
+"""Escapes and false rejects are all kept, up to this many of each."""
+PICTURE_PIXELS, SMALL_PICTURE_PIXELS = 4_000_000, 200_000
+"""Pictures of larger images are kept smaller, since those of a report are in memory together; mistakes after the first
+of their kind smaller still.
+"""
 
 
 def evaluate(
@@ -107,7 +111,7 @@ def _evaluate(
         model={**model_facts(inspector.bundle), "engine": inspector.session.engine},
         data=data_facts(index, items, pixels.num_without_mask, len(index.test) - len(items), told),
         results=tuple(_result(*found) for found in zip(items, verdicts, errors, strict=True)),
-        pictures=tuple(_picture(inspector, index, items[place]) for place in shown),
+        pictures=tuple(_picture(inspector, index, items[place], most_pixels) for place, most_pixels in shown),
     )
 
 
@@ -311,26 +315,30 @@ def _merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[int]:
-    """Places of the images to show: worst escapes and false rejects, surest hits, then good parts nearest to reject."""
+def _gallery(items: Sequence[ImageItem], verdicts: Sequence[Verdict]) -> list[tuple[int, int]]:
+    """Places of the images to show, and how many pixels each may have: escapes and false rejects, the worst first, then
+    the surest hits and the good parts nearest to reject.
+    """
     groups: list[list[int]] = [[], [], [], []]
     for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
         is_rejected = verdict.decision == "reject"
         group = (2 if is_rejected else 0) if item.label == DEFECTIVE else (1 if is_rejected else 3)
         groups[group].append(place)
     lowest_first = [0]
-    chosen: list[int] = []
+    chosen: list[tuple[int, int]] = []
     for number, places in enumerate(groups):
         places.sort(key=lambda place: verdicts[place].score, reverse=number not in lowest_first)
-        chosen.extend(places[:GALLERY_SIZE])
+        chosen.extend((place, PICTURE_PIXELS) for place in places[:GALLERY_SIZE])
+        if number in (0, 1):  # every mistake can be opened on the page
+            chosen.extend((place, SMALL_PICTURE_PIXELS) for place in places[GALLERY_SIZE:MOST_MISTAKES])
     return chosen
 
 
-def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem) -> Picture:
+def _picture(inspector: Inspector, index: DatasetIndex, item: ImageItem, most_pixels: int) -> Picture:
     image = read_image(item.path, inspector.reading)
     verdict = inspector.inspect_image(image, index.relative(item.path))
     mask = MaskReader([item]).read(item, verdict.image_hw)
-    image, verdict = shrink_picture(image, verdict, PICTURE_PIXELS)
+    image, verdict = shrink_picture(image, verdict, most_pixels)
     if mask is not None and mask.shape != image.shape[:2]:
         mask = resize_mask(mask, (image.shape[0], image.shape[1]))
     return Picture(item, verdict, image, mask)

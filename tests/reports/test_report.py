@@ -60,7 +60,7 @@ def read(page: str) -> Reader:
 def test_the_page_and_its_json_are_written(tmp_path: Path, evaluation, calibration):
     page = write_report(evaluation, tmp_path / "Bericht Ω", calibration)
     assert page == tmp_path / "Bericht Ω" / "index.html"
-    assert sorted(path.name for path in page.parent.iterdir()) == ["evaluation.json", "index.html"]
+    assert sorted(path.name for path in page.parent.iterdir()) == ["evaluation.json", "index.html", "summary.html"]
     read(page.read_text(encoding="utf-8"))
 
 
@@ -87,7 +87,8 @@ def test_the_page_loads_nothing(evaluation, calibration):
         assert tag not in {"link", "iframe", "object"}
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("data:image/webp;base64,", "#")), (tag, name)
+            allowed = ("data:image/webp;base64,", "#", "summary.html")
+            assert value is None or value.startswith(allowed), (tag, name)
     page = report_page(evaluation, calibration)
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", page)
     assert "default-src 'none'" in page
@@ -135,7 +136,7 @@ def test_mistakes_come_first_and_worst_first(evaluation, calibration):
 def test_a_gallery_says_how_much_of_it_is_shown(evaluation, calibration):
     some = dataclasses.replace(evaluation, pictures=evaluation.pictures[:2])
     words = read(report_page(some, calibration)).words
-    assert "Good parts accepted 2 of 5 shown" in words
+    assert "Good parts accepted 2 of 5 kept to show" in words
     assert "Escapes: defective parts accepted 1, none kept to show" in words
 
 
@@ -145,7 +146,7 @@ def test_every_picture_says_what_it_shows(evaluation, calibration):
     assert len(pictures) == 2 * len(evaluation.pictures)
     assert all(attributes.get("aria-label") or attributes.get("aria-hidden") for attributes in pictures)
     labels = [attributes["aria-label"] for attributes in pictures if "aria-label" in attributes]
-    assert "crack/001.png: part with defect crack, reject, display score 70, 1 region marked" in labels
+    assert "crack/001.png: part with defect crack, reject, score 70 of 100, 1 region marked" in labels
 
 
 def test_regions_are_compared_with_the_true_defect(evaluation, calibration):

@@ -16,6 +16,7 @@ import pytest
 from scipy import stats
 
 from blemish.reports.report import evaluation_json, report_page
+from blemish.reports.summary import summary_page
 from blemish.schema import PaintedTrial, Sensitivity
 from blemish.study.pages import Study, study_page
 
@@ -259,3 +260,48 @@ def test_the_section_on_missed_defects_fits_a_phone(tmp_path, evaluation, calibr
     page = report_page(evaluation, calibration, sensitivity=told)
     said = run_in_page(page, 'say("wide", document.documentElement.scrollWidth)', tmp_path, width=390)
     assert int(said["wide"]) <= 390
+
+
+def test_the_table_of_images_is_filtered_sorted_and_opens_the_picture(tmp_path, evaluation, calibration):
+    script = """
+    const kind = document.getElementById("filter-kind");
+    const rows = () => [...document.querySelectorAll("#image-table tbody tr")];
+    const seen = () => rows().filter((row) => !row.hidden).map((row) => row.cells[0].dataset.value).join(" ");
+    kind.value = "escape"; kind.dispatchEvent(new Event("change"));
+    say("escapes", seen());
+    kind.value = "mistake"; kind.dispatchEvent(new Event("change"));
+    say("mistakes", seen());
+    say("count", document.getElementById("filter-count").textContent);
+    document.querySelector(".sort[data-column='3']").click();
+    document.querySelector(".sort[data-column='3']").click();
+    say("lowest", seen());
+    rows().find((row) => !row.hidden).querySelector(".open-part").click();
+    say("open", document.getElementById("viewer").open);
+    say("shown", document.getElementById("viewer-name").textContent);
+    """
+    said = run_in_page(report_page(evaluation, calibration), script, tmp_path)
+    assert "error" not in said
+    assert said["escapes"] == "test/crack/000.png"
+    assert said["mistakes"] == "test/good/005.png test/crack/000.png"
+    assert said["count"] == "2 of 10 images"
+    assert said["lowest"] == "test/crack/000.png test/good/005.png"
+    assert said["open"] == "true"
+    assert said["shown"].startswith("crack/000.png")
+
+
+def test_the_summary_is_printed_on_one_page_and_fits_a_phone(tmp_path, evaluation, calibration):
+    page = summary_page(evaluation, calibration)
+    said = run_in_page(page, "say('width', document.documentElement.scrollWidth)", tmp_path, width=390)
+    assert int(said["width"]) <= 390
+    (tmp_path / "summary.html").write_text(page, encoding="utf-8")
+    assert CHROMIUM is not None
+    subprocess.run(
+        [
+            *(CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer"),
+            *(f"--print-to-pdf={tmp_path / 'summary.pdf'}", (tmp_path / "summary.html").as_uri()),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "summary.pdf").read_bytes())) == 1

@@ -39,6 +39,7 @@
       if (!place) return;
       place.children[0].textContent = count;
       place.children[1].textContent = total ? rate(count / total) : "";
+      place.classList.toggle("wrong", count > 0 && column === (row === "good" ? "reject" : "accept"));
     };
 
     function show() {
@@ -142,7 +143,7 @@
       parts.classList.toggle("hide-" + button.dataset.layer, !on);
     }));
     const openers = [...parts.querySelectorAll("[data-open]")];
-    let current = 0;
+    let current = 0, from = null;
     const open = (index) => {
       current = (index + openers.length) % openers.length;
       const opener = openers[current], tile = opener.closest(".tile");
@@ -158,6 +159,10 @@
       if (!viewer.open) viewer.showModal();
     };
     openers.forEach((opener, index) => opener.addEventListener("click", () => open(index)));
+    document.querySelectorAll(".open-part").forEach((button) => button.addEventListener("click", () => {
+      const index = openers.findIndex((opener) => opener.dataset.path === button.dataset.part);
+      if (index >= 0) { from = button; open(index); }
+    }));
     viewer.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (event.target === viewer || button?.dataset.close !== undefined) viewer.close();
@@ -167,6 +172,6 @@
       if (event.key === "ArrowRight") open(current + 1);
       if (event.key === "ArrowLeft") open(current - 1);
     });
-    viewer.addEventListener("close", () => openers[current].focus());
+    viewer.addEventListener("close", () => { (from ?? openers[current]).focus(); from = null; });
   }
 })();
