@@ -304,6 +304,11 @@ class Journal:
         self._digest = hashlib.sha256(content)
         self._next_entry += 1
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the disk has failed: only a new journal, which looks what is there, can go on."""
+        return self._fault is not None
+
     def is_full(self) -> bool:
         """Whether it is time for `turn`."""
         return self._size > self._segment_bytes

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,8 @@ CALM_SECONDS = 20.0
 """A process that ran for so long begins with the shortest wait again."""
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
+LOOK_SECONDS = 0.5
+"""How often it is looked for new lanes and jobs."""
 MOST_LOG_BYTES = 4 << 20
 
 
@@ -49,7 +51,6 @@ class Child:
     num_failures: int = 0
     num_starts: int = 0
     last_words: str = ""
-    threads: list[threading.Thread] = field(default_factory=list)
 
 
 class Supervisor:
@@ -60,6 +61,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._is_stopping = threading.Event()
         self._told = ""
+        self._state = b""
         self._add("store", "blemish.station.store.process", str(self._data))
         self._add("web", "blemish.station.web.process", str(self._data))
 
@@ -68,9 +70,12 @@ class Supervisor:
 
     def run(self) -> None:
         """Returns when all have ended, after `stop`."""
+        looked = 0.0
         while not self._is_stopping.is_set():
-            self._look_for_lanes()
-            self._look_for_work()
+            if time.monotonic() - looked > LOOK_SECONDS:
+                looked = time.monotonic()
+                self._look_for_lanes()
+                self._look_for_work()
             for child in list(self._children.values()):
                 self._care(child)
             self._write_state()
@@ -219,7 +224,7 @@ class Supervisor:
             for child in self._children.values()
         ]
         content = json_text({"pid": os.getpid(), "processes": state}).encode()
-        if content != getattr(self, "_state", b""):
+        if content != self._state:
             self._state = content
             with contextlib.suppress(BlemishError):
                 write_file(processes_path(self._data), content, survives_power_cut=False)

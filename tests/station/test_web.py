@@ -206,7 +206,7 @@ def lane(settings: Settings, engine: Engine, make_lane: MakeLane, bundle_path: P
     change_lane(engine, settings, actor, lane_id, is_live=True)
     made = make_lane(folder=settings.data / "journal" / str(lane_id))
     made.change(read_lane(settings.data, lane_id), made.inspector)
-    server = LaneServer(made, wire.listen(settings.data, f"lane-{lane_id}"), lambda: None)
+    server = LaneServer(made, wire.listen(settings.data, f"lane-{lane_id}"))
     made._show = server.show
     is_over = False
 

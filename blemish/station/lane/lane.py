@@ -138,6 +138,7 @@ class Lane:
         self._show, self._keep = show, keep
         self._lock = threading.Lock()
         self._last_answer: Answer | None = None
+        self._next: tuple[LaneFile, Inspector | None] | None = None
         self._troubles: dict[str, str] = {}
         self._deadline = _Deadline(self._too_late)
         self.memory, before = _recovered(journal)
@@ -193,7 +194,7 @@ class Lane:
 
     def change(self, lane: LaneFile, inspector: Inspector | None) -> None:
         """Other settings, from the next part on."""
-        self.lane, self.inspector = lane, inspector
+        self._next = lane, inspector
 
     def offer(self, trigger: Trigger) -> bool:
         """Whether the trigger will be answered; not where too many wait."""
@@ -205,6 +206,7 @@ class Lane:
 
     def run_waiting(self, seconds: float) -> bool:
         """Judges the next part that waits; False where none came within that time."""
+        self._take_over()
         try:
             trigger = self.waiting.get(timeout=seconds)
         except queue.Empty:
@@ -212,8 +214,13 @@ class Lane:
         self.run_part(trigger)
         return True
 
+    def _take_over(self) -> None:
+        if self._next is not None:
+            (self.lane, self.inspector), self._next = self._next, None
+
     def run_part(self, trigger: Trigger) -> Answer:
         """Judges a part, and tells it."""
+        self._take_over()
         if self.why_not_ready:
             return self._refuse(trigger, self.why_not_ready)
         last = self._last_answer

@@ -6,6 +6,7 @@ import dataclasses
 import secrets
 import sys
 import threading
+import time
 from pathlib import Path
 
 from blemish.errors import BlemishError, ImageError
@@ -14,7 +15,7 @@ from blemish.inspection.inspector import Inspector
 from blemish.line.events import Item, Origin
 from blemish.model import load
 from blemish.station import wire
-from blemish.station.core.lane_file import LaneFile, read_lane
+from blemish.station.core.lane_file import LaneFile, lane_path, read_lane
 from blemish.station.core.parts import Picture
 from blemish.station.journal import Journal
 from blemish.station.lane.lane import Answer, Lane, Shown, Trigger
@@ -22,6 +23,9 @@ from blemish.station.lane.pictures import PictureKeeper
 from blemish.station.lane.pictures_in import PictureReader, SeenFiles, open_lane_source
 from blemish.station.lane.server import LaneServer
 from blemish.station.process import EXIT_AGAIN, Life, machine_boot, now_us, run_child, say
+
+CARE_SECONDS = 0.2
+EXIT_AGAIN_LATER = 1
 
 
 def open_inspector(data: Path, lane: LaneFile, threads: int = 1) -> Inspector | None:
@@ -70,7 +74,9 @@ class LaneProcess:
             tell=self._note_picture,
             trouble=lambda text: self._tell("pictures", text),
         )
-        self._server = LaneServer(self.lane, wire.listen(data, f"lane-{lane_id}"), self._reload)
+        self._server = LaneServer(self.lane, wire.listen(data, f"lane-{lane_id}"))
+        self._read_at = _changed_at(data, lane_id)
+        self._reader_of_file: threading.Thread | None = None
 
     def run(self) -> int:
         """Judges parts until it is asked to end."""
@@ -83,10 +89,17 @@ class LaneProcess:
             threading.Thread(target=self._feed, name="source", daemon=True).start()
         self._life.ready()
         say(f"lane {config.id} ({config.name}) is up: {self.lane.why_not_ready or 'ready'}")
-        while not self._life.is_ending.is_set():
+        cared = 0.0
+        while not self._life.is_ending.is_set() and not self._journal.is_broken:
             self._life.beat()
-            if not self.lane.run_waiting(0.25):
+            self.lane.run_waiting(0.25)
+            if time.monotonic() - cared > CARE_SECONDS:
+                cared = time.monotonic()
                 self.lane.recover()
+                self._look_at_file()
+        if self._journal.is_broken:
+            say(f"ends: {self.lane.fault}")
+            return EXIT_AGAIN_LATER
         if self._reader is not None:
             self._reader.close()
         self._keeper.close()
@@ -139,6 +152,22 @@ class LaneProcess:
         else:
             self.lane.relieve(kind)
 
+    def _look_at_file(self) -> None:
+        """Reads the lane's file again when it has changed, beside the parts: a bundle takes a second to load."""
+        changed_at = _changed_at(self._data, self.lane.lane.id)
+        is_reading = self._reader_of_file is not None and self._reader_of_file.is_alive()
+        if changed_at == self._read_at or is_reading:
+            return
+        self._read_at = changed_at
+        self._reader_of_file = threading.Thread(target=self._try_reload, name="lane file", daemon=True)
+        self._reader_of_file.start()
+
+    def _try_reload(self) -> None:
+        try:
+            self._reload()
+        except BlemishError as error:
+            self.lane.trouble("bundle", str(error))
+
     def _reload(self) -> None:
         """Takes over the lane's file: another recipe at the next part, anything else by beginning again."""
         config = read_lane(self._data, self.lane.lane.id)
@@ -154,6 +183,13 @@ class LaneProcess:
         self._keeper.rule, self._keeper.form = config.save, config.save_format
         self.lane.change(config, inspector)
         self.lane.relieve("bundle")
+
+
+def _changed_at(data: Path, lane_id: int) -> int:
+    try:
+        return lane_path(data, lane_id).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection, Listener
 from typing import Any
@@ -23,18 +22,17 @@ SHUTDOWN_SECONDS = 60.0
 class LaneServer:
     """Answers those who connect to a lane, each in a thread of its own.
 
-    `reload` is called when the lane's file has changed. `plc` is what a simulated PLC last said of itself.
+    `plc` is what a simulated PLC last said of itself.
     """
 
-    def __init__(self, lane: Lane, listener: Listener, reload: Callable[[], object]) -> None:
-        self._lane, self._reload = lane, reload
+    def __init__(self, lane: Lane, listener: Listener) -> None:
+        self._lane = lane
         self._changed = threading.Condition()
         self._shown: Shown | None = None
         self._message = b""
         self._message_of: Shown | None = None
         self._number = 0
         self.plc: dict[str, Any] = {}
-        self._num_watching = 0
         threading.Thread(target=self._accept, args=(listener,), name="socket", daemon=True).start()
 
     def show(self, shown: Shown) -> None:
@@ -84,8 +82,6 @@ class LaneServer:
             return self._trigger(fields, payload if doing == "inspect" else None)
         if doing == "lot":
             self._lane.begin_lot(str(fields.get("lot_id", ""))[:64])
-        elif doing == "reload":
-            self._reload()
         elif doing != "state":
             return {"fault": f"a lane cannot do {doing!r}"}
         return self.state()
@@ -125,7 +121,6 @@ class LaneServer:
     def _watched(self, connection: Connection[Any, Any]) -> None:
         """Sends the newest part whenever there is one, and the state when there is none."""
         seen = 0
-        self._num_watching += 1
         try:
             wire.send(connection, self.state())
             while True:
@@ -140,8 +135,6 @@ class LaneServer:
                     wire.send(connection, self.state())
         except OSError:
             return
-        finally:
-            self._num_watching -= 1
 
     def _message_for(self, shown: Shown) -> bytes:
         """The picture and the verdict of a part in one message; made once for all who watch."""

@@ -18,6 +18,10 @@ Engine = sa.Engine
 Connection = sa.Connection
 
 
+DatabaseFault = SQLAlchemyError
+"""What the database library raises; the pages turn it into words."""
+
+
 class StoreError(OutputError):
     """The database cannot be used now."""
 

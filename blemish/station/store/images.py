@@ -42,10 +42,15 @@ def keep_quota(engine: Engine, folder: Path, quota_bytes: int, keep_days: dict[s
                 ((row.sha256, row.num_bytes) for row in rows), kept_bytes(connection), int(quota_bytes * FILL)
             )
         )
-        for row in rows:
-            name = row.decision if row.decision in ("accept", "review") else "reject"
-            if now - row.kept_at > keep_days[name] * DAY_US:
-                dropped.add(row.sha256)
+        for name, days in keep_days.items():
+            is_named = image.c.decision == name if name != "reject" else image.c.decision.not_in(["accept", "review"])
+            old = connection.execute(
+                sa.select(image.c.sha256, image.c.format)
+                .where(image.c.state == "kept", is_named, image.c.kept_at < now - days * DAY_US)
+                .limit(MOST_AT_ONCE)
+            ).all()
+            forms |= {row.sha256: row.format for row in old}
+            dropped |= set(forms) & {row.sha256 for row in old}
         for sha256 in dropped:
             connection.execute(image.update().where(image.c.sha256 == sha256).values(state="expired"))
     for sha256 in dropped:

@@ -20,7 +20,7 @@ from blemish.station.store.writer import LaneWriter
 from blemish.text import json_text
 
 STEP_SECONDS = 0.1
-CARE_SECONDS = 2.0
+CARE_SECONDS = 3.0
 SEGMENTS_KEPT = 64
 """Closed segments of a journal that stay, so that `verify` can compare the database with them."""
 FULL_BYTES = 256 << 20

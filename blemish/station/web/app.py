@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from blemish import __version__
 from blemish.errors import BlemishError
 from blemish.station.settings import Settings
-from blemish.station.store.database import Engine
+from blemish.station.store.database import DatabaseFault, Engine
 from blemish.station.store.jobs import take_in_jobs
 from blemish.station.web.guard import RefusedError, Shield, Visitor, check_routes, login_path
 from blemish.station.web.live import Live
@@ -47,6 +47,7 @@ def make_app(settings: Settings, engine: Engine) -> FastAPI:
         exception_handlers={
             RefusedError: _refused,
             BlemishError: _fault,
+            DatabaseFault: _database_fault,
             HTTPException: _http_fault,
         },
     )
@@ -88,6 +89,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _fault(request: Request, error: Exception) -> Response:
     """A mistake of whoever asks, or a disk or database that does not work: one sentence, as on the command line."""
     return _problem(400, str(error)) if _is_api(request) else _page(request, 400, str(error))
+
+
+async def _database_fault(request: Request, error: Exception) -> Response:
+    text = Words(request.app.state.settings.web.language)("error.database")
+    return _problem(503, text) if _is_api(request) else _page(request, 503, text)
 
 
 async def _http_fault(request: Request, error: Exception) -> Response:

@@ -24,7 +24,6 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 SAFE = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1 << 30
 MAX_SMALL_BODY_BYTES = 64 << 10
-OPEN_FORMS = ("/login", "/first", "/language")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "

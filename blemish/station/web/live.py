@@ -22,8 +22,9 @@ class LiveLane:
     def __init__(self, data: Path, lane_id: int) -> None:
         self._data, self._lane_id = data, lane_id
         self._loop = asyncio.get_running_loop()
-        self._newest = b""
+        self._newest = self._newest_part = b""
         self._number = 0
+        self._is_watched = threading.Event()
         self._changed = asyncio.Condition()
         self.num_watching = 0
         self._is_closing = False
@@ -31,9 +32,12 @@ class LiveLane:
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The newest message whenever there is a new one."""
-        seen = 0
         self.num_watching += 1
+        self._is_watched.set()
+        seen = self._number
         try:
+            if self._newest_part:
+                yield self._newest_part
             while True:
                 async with self._changed:
                     while self._number == seen:
@@ -42,24 +46,26 @@ class LiveLane:
                 yield message
         finally:
             self.num_watching -= 1
+            if not self.num_watching:
+                self._is_watched.clear()
+                self._newest_part = b""
 
     def close(self) -> None:
         self._is_closing = True
+        self._is_watched.set()
 
     def _follow(self) -> None:
         while not self._is_closing:
-            try:
-                with wire.connect(self._data, f"lane-{self._lane_id}") as connection:
-                    wire.send(connection, {"do": "watch"})
-                    while not self._is_closing:
-                        if not connection.poll(QUIET_SECONDS):
-                            break
-                        self._put(connection.recv_bytes(wire.MAX_MESSAGE_BYTES))
-            except (OSError, EOFError):
-                pass
-            except wire.UnreachableError:
-                pass
-            self._put(wire.pack({"kind": "away", "lane": self._lane_id, "at": time.time()}))
+            self._is_watched.wait()
+            with (
+                contextlib.suppress(OSError, EOFError, wire.UnreachableError),
+                wire.connect(self._data, f"lane-{self._lane_id}") as connection,
+            ):
+                wire.send(connection, {"do": "watch"})
+                while self._is_watched.is_set() and not self._is_closing and connection.poll(QUIET_SECONDS):
+                    self._put(connection.recv_bytes(wire.MAX_MESSAGE_BYTES))
+            if self._is_watched.is_set():
+                self._put(wire.pack({"kind": "away", "lane": self._lane_id, "at": time.time()}))
             time.sleep(RETRY_SECONDS)
 
     def _put(self, message: bytes) -> None:
@@ -69,6 +75,8 @@ class LiveLane:
     async def _tell(self, message: bytes) -> None:
         async with self._changed:
             self._newest = message
+            if wire.unpack(message)[0]["kind"] == "part":
+                self._newest_part = message
             self._number += 1
             self._changed.notify_all()
 

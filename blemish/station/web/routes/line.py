@@ -10,8 +10,8 @@ from fastapi import Form, Request, WebSocket
 from starlette.responses import RedirectResponse, Response
 from starlette.websockets import WebSocketDisconnect
 
-from blemish.errors import BlemishError
 from blemish.station import wire
+from blemish.station.core.lane_file import lane_ids
 from blemish.station.core.rights import Right
 from blemish.station.store.plant import change_lane, find_lane, list_lanes, list_products
 from blemish.station.store.queries import latest_rejects
@@ -52,6 +52,9 @@ def _line_page(request: Request, lane_id: int) -> Response:
 async def live(socket: WebSocket, lane: int) -> None:
     """Sends the newest part of a lane, as long as the browser takes it."""
     await socket.accept()
+    if lane not in lane_ids(settings_in(socket).data):
+        await socket.close(4404)
+        return
     following: Live = socket.app.state.live
     gone = asyncio.create_task(_wait_until_gone(socket))
     try:
@@ -82,6 +85,4 @@ def begin_lot(request: Request, lane_id: int, lot_id: Annotated[str, Form()]) ->
 def run(request: Request, visit: Visit, lane_id: int, is_live: Annotated[bool, Form()]) -> Response:
     settings = settings_in(request)
     change_lane(engine_in(request), settings, visit.actor, lane_id, is_live=is_live)
-    with contextlib.suppress(BlemishError):  # it reads its file when it begins
-        wire.ask(settings.data, f"lane-{lane_id}", {"do": "reload"})
     return RedirectResponse(f"/line/{lane_id}", 303)

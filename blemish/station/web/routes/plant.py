@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 import shutil
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Form, Request, UploadFile
 from starlette.responses import RedirectResponse, Response
 
 from blemish.datasets.listing import list_images
-from blemish.errors import BlemishError, ImageError, SettingsError
-from blemish.files import make_folder
+from blemish.errors import ImageError, SettingsError
+from blemish.files import make_folder, write_file
 from blemish.images.decode import decode_image
-from blemish.station import wire
 from blemish.station.core.lane_file import LaneSource, SourceKind
 from blemish.station.core.rights import Right
 from blemish.station.settings import Settings
@@ -106,7 +105,7 @@ def upload(request: Request, product_id: int, images: list[UploadFile]) -> Respo
             continue
         stem, suffix = _UNSAFE.sub("_", Path(name).stem)[:60] or "image", Path(name).suffix.lower()[:5]
         place = folder / f"{stem}-{secrets.token_hex(4)}{_UNSAFE.sub('', suffix)}"
-        place.write_bytes(content)
+        write_file(place, content, survives_power_cut=False)
         kept += 1
     note = f"+{kept}" + (f"; {faults[0]}" + (f" (+{len(faults) - 1})" if len(faults) > 1 else "") if faults else "")
     return RedirectResponse(f"/products/{product_id}?note={_quoted(note)}", 303)
@@ -189,7 +188,6 @@ def set_source(
 ) -> Response:
     settings = settings_in(request)
     change_lane(engine_in(request), settings, visit.actor, lane_id, source=_source(kind, place, rate))
-    _reload(settings, lane_id)
     return RedirectResponse(f"/lanes#lane-{lane_id}", 303)
 
 
@@ -207,7 +205,6 @@ def activate_recipe(
         raise RefusedError(404, "error.no_lane")
     activate(engine, settings, visit.actor, lane_id, recipe_id, reason)
     change_lane(engine, settings, visit.actor, lane_id, is_live=True)
-    _reload(settings, lane_id)
     return RedirectResponse(f"/line/{lane_id}", 303)
 
 
@@ -219,12 +216,5 @@ def _source(kind: SourceKind, place: str, rate: float) -> LaneSource:
     return source
 
 
-def _reload(settings: Settings, lane_id: int) -> None:
-    with contextlib.suppress(BlemishError):  # it reads its file when it begins
-        wire.ask(settings.data, f"lane-{lane_id}", {"do": "reload"}, seconds=30.0)
-
-
 def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
     return quote(text[:300])
