@@ -238,18 +238,22 @@ class Model:
 
         Pixel-level metrics are taken at the size of the masks, or at `map_hw`.
         """
+        from blemish.datasets.index import DatasetIndex, open_dataset
         from blemish.workflow.evaluate import evaluate
 
-        evaluation = evaluate(self.inspector, data, map_hw=map_hw, progress=progress)
+        index = data if isinstance(data, DatasetIndex) else open_dataset(Path(data))
+        evaluation = evaluate(self.inspector, index, map_hw=map_hw, progress=progress)
         if report is not None:
             from blemish.reports.report import write_report
             from blemish.workflow.augmented import augmented_samples, part_sample
+            from blemish.workflow.odd_good import odd_pictures
 
             write_report(
                 evaluation,
                 Path(report),
                 self.calibration,
                 augmented=augmented_samples(self.bundle),
+                odd=odd_pictures(self.bundle, index),
                 sensitivity=self.bundle.sensitivity,
                 part=part_sample(self.bundle),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -185,6 +185,8 @@ def train(
     manifest, thresholds = made.bundle.manifest, made.calibration
     skipped, told = manifest.facts.get("skipped", []), made.bundle.sensitivity
     if json:
+        from blemish.workflow.odd_good import odd_json
+
         print_json(
             {
                 "bundle": str(output),
@@ -205,7 +207,7 @@ def train(
                 "peak_memory_mb": manifest.facts["peak_memory_mb"],
                 "threshold": thresholds.image_threshold,
                 "promise": promise_sentence(thresholds.promise),
-                "odd": _odd_json(made.bundle),
+                "odd": odd_json(made.bundle),
                 **({} if told is None else sensitivity_facts(told, thresholds.mm_per_px)),
             }
         )
@@ -218,6 +220,7 @@ def _tell_trained(bundle: Bundle, output: Path, data: Path, *, is_verbose: bool)
     from blemish.decisions.explain import explain
     from blemish.decisions.promise import promise_sentence
     from blemish.decisions.sensitivity import NOT_REAL, sensitivity_sentence
+    from blemish.workflow.odd_good import odd_json, odd_sentence
 
     manifest, calibration, told = bundle.manifest, bundle.calibration, bundle.sensitivity
     facts = manifest.facts
@@ -232,8 +235,8 @@ def _tell_trained(bundle: Bundle, output: Path, data: Path, *, is_verbose: bool)
         say(f"alignment: {facts['alignment']}")
     if skipped:
         say(f"{len(skipped)} unreadable images were left out: {', '.join(skipped[:5])}")
-    for odd in _odd_json(bundle):
-        say(_odd_sentence(odd))
+    for odd in odd_json(bundle):
+        say(odd_sentence(odd))
     for note in facts.get("notes", []):
         say(note)
     if suspicious:
@@ -278,35 +281,6 @@ def _has_test_images(data: Path) -> bool:
     from blemish.datasets.index import open_dataset
 
     return {item.label for item in open_dataset(data).test} >= {0, 1}
-
-
-def _odd_json(bundle: Bundle) -> list[dict[str, Any]]:
-    """Good images that lift the threshold, each with the painted defects found now and without it."""
-    from blemish.decisions.sensitivity import num_found_at
-
-    told, now = bundle.sensitivity, bundle.calibration.image_threshold
-    rows = []
-    for odd in bundle.manifest.facts.get("odd", []):
-        row = dict(odd)
-        if told is not None:
-            total = len(told.trials)
-            row["painted_found"] = num_found_at(told, now) / total
-            row["painted_found_without"] = num_found_at(told, odd["threshold_without"]) / total
-        rows.append(row)
-    return rows
-
-
-def _odd_sentence(odd: dict[str, Any]) -> str:
-    cost = "more defects would be found"
-    if "painted_found" in odd:
-        cost = (
-            f"{odd['painted_found_without']:.0%} of the painted defects would be found in place of "
-            f"{odd['painted_found']:.0%}"
-        )
-    return (
-        f"{odd['name']} is odd and lifts the threshold: without it {cost}. Look at it. If it is not good, take it out "
-        f"and train again; if it is, say --trust {odd['name']}"
-    )
 
 
 def demo(

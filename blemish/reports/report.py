@@ -42,6 +42,7 @@ def write_report(
     calibration: Calibration | None = None,
     *,
     augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+    odd: Sequence[tuple[str, Image]] = (),
     sensitivity: Sensitivity | None = None,
     part: Image | None = None,
 ) -> Path:
@@ -49,11 +50,12 @@ def write_report(
 
     The summary is one printed page for those who decide. The pages load nothing: pictures, style and script are inside.
     With the `calibration` that gave the verdicts they also show what the threshold promises and whether the test images
-    bear it out. `augmented` has rows of named images: a training image, then augmented forms of it. `sensitivity` is
-    what is found of painted defects, and `part` a good image to show blind places on.
+    bear it out. `augmented` has rows of named images: a training image, then augmented forms of it; `odd` has good
+    images that lift the threshold, with a sentence about each. `sensitivity` is what is found of painted defects, and
+    `part` a good image to show blind places on.
     """
     folder = Path(folder)
-    page = report_page(evaluation, calibration, augmented=augmented, sensitivity=sensitivity, part=part)
+    page = report_page(evaluation, calibration, augmented=augmented, odd=odd, sensitivity=sensitivity, part=part)
     write_text(folder / "evaluation.json", json_text(evaluation_json(evaluation), indent=1))
     write_text(folder / "summary.html", summary_page(evaluation, calibration, sensitivity))
     return write_text(folder / "index.html", page)
@@ -77,6 +79,7 @@ def report_page(
     calibration: Calibration | None = None,
     *,
     augmented: Sequence[Sequence[tuple[str, Image]]] = (),
+    odd: Sequence[tuple[str, Image]] = (),
     sensitivity: Sensitivity | None = None,
     part: Image | None = None,
 ) -> str:
@@ -122,6 +125,7 @@ def report_page(
         ),
         opened={picture.verdict.path for picture in evaluation.pictures},
         training=training_of(evaluation.model.get("facts") or {}),
+        odd=[(sentence, photo_uri(image, AUGMENTED_SIDE)) for sentence, image in odd],
         augmented=[[(name, photo_uri(image, AUGMENTED_SIDE)) for name, image in row] for row in augmented],
         method=_method(evaluation, calibration),
         images=shown,
