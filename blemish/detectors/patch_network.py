@@ -12,7 +12,7 @@ from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import PackedLayer, unpack_layer
 from blemish.graph.grid import Grid, on_grid, resample
 
-HIDDEN = 64
+HIDDEN = 32
 """Units of the hidden layer."""
 STEPS = 300
 """Steps of the training: enough for a loss that hardly falls any more."""
@@ -24,13 +24,15 @@ RATE, DECAY = 3e-3, 1e-3
 
 @dataclass(frozen=True)
 class PatchNetwork:
-    """`weights` of each layer are float32 (channels, hidden), `bias` and `out` (hidden,); `offset` is added last.
+    """`weights` of each layer are float32 (channels, hidden); `odd`, `bias` and `out` (hidden,).
 
-    The channels of all layers are joined on the finest grid by linear interpolation. What the network says of a
-    position, its evidence, is a logit: larger where the patch is more like the shown defects than like good parts.
+    The channels of all layers are joined on the finest grid by linear interpolation; `odd` belongs to what the
+    unsupervised map says there. What the network says of a position, its evidence, is a logit: larger where the patch
+    is more like the shown defects than like good parts.
     """
 
     weights: tuple[NDArray[np.float32], ...]
+    odd: NDArray[np.float32]
     bias: NDArray[np.float32]
     out: NDArray[np.float32]
     offset: float
@@ -38,33 +40,44 @@ class PatchNetwork:
     def scaled(self, slope: float, level: float) -> PatchNetwork:
         """The network whose evidence is `level + slope * evidence`."""
         out = np.asarray(self.out * slope, np.float32)
-        return PatchNetwork(self.weights, self.bias, out, level + slope * self.offset)
+        return PatchNetwork(self.weights, self.odd, self.bias, out, level + slope * self.offset)
 
-    def evidence(self, row: NDArray[np.float32], layers: Sequence[PackedLayer]) -> NDArray[np.float32]:
-        """Of each position of one image, given its packed embedding: float32 (rows, columns) on the finest grid."""
+    def evidence(self, seen: Seen, layers: Sequence[PackedLayer]) -> NDArray[np.float32]:
+        """Of each position of one image: float32 (rows, columns) on the finest grid."""
         finest = finest_grid(layers)
-        hidden = np.zeros((len(self.bias), *finest.hw), np.float32)
+        hidden = seen.unsupervised * self.odd[:, None, None]
         for layer, weights in zip(layers, self.weights, strict=True):
-            of_layer = row[layer.places].reshape(layer.shape) @ weights
-            hidden += on_grid(of_layer.T.reshape(-1, *layer.grid.hw), layer.grid, finest)
+            of_layer = seen.embedding[layer.places].reshape(layer.shape) @ weights
+            hidden = hidden + on_grid(of_layer.T.reshape(-1, *layer.grid.hw), layer.grid, finest)
         hidden = np.maximum(hidden + self.bias[:, None, None], 0)
         return np.asarray(np.tensordot(self.out, hidden, 1) + np.float32(self.offset), np.float32)
 
-    def append(self, builder: GraphBuilder, embedding: str, layers: Sequence[PackedLayer]) -> str:
-        """The evidence in a graph: packed embeddings [batch, values] to [batch, rows, columns]."""
+    def append(self, builder: GraphBuilder, embedding: str, unsupervised: str, layers: Sequence[PackedLayer]) -> str:
+        """The evidence in a graph, [batch, rows, columns] on the finest grid.
+
+        It is given packed embeddings [batch, values] and the unsupervised map on that grid.
+        """
         finest = finest_grid(layers)
-        parts = []
+        channel = builder.op("Reshape", unsupervised, builder.constant(np.array([-1, 1, *finest.hw], np.int64)))
+        parts = [builder.op("Mul", channel, builder.constant(self.odd[:, None, None]))]
         for layer, weights in zip(layers, self.weights, strict=True):
             product = builder.op("MatMul", unpack_layer(builder, embedding, layer), builder.constant(weights))
             channels_first = builder.op("Transpose", product, perm=[0, 2, 1])
             shape = np.array([-1, len(self.bias), *layer.grid.hw], np.int64)
             grid = builder.op("Reshape", channels_first, builder.constant(shape))
             parts.append(grid if layer.grid == finest else resample(builder, grid, layer.grid, finest))
-        joined = builder.op("Sum", *parts) if len(parts) > 1 else parts[0]
-        biased = builder.op("Add", joined, builder.constant(self.bias[:, None, None]))
+        biased = builder.op("Add", builder.op("Sum", *parts), builder.constant(self.bias[:, None, None]))
         weighted = builder.op("Mul", builder.op("Relu", biased), builder.constant(self.out[:, None, None]))
         summed = builder.op("ReduceSum", weighted, builder.constant(np.array([1], np.int64)), keepdims=0)
         return builder.op("Add", summed, builder.constant(np.float32(self.offset)))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network sees of one image: its packed embedding, and its unsupervised map on the finest grid."""
+
+    embedding: NDArray[np.float32]
+    unsupervised: NDArray[np.float32]
 
 
 def finest_grid(layers: Sequence[PackedLayer]) -> Grid:
@@ -72,18 +85,16 @@ def finest_grid(layers: Sequence[PackedLayer]) -> Grid:
     return min((layer.grid for layer in layers), key=lambda grid: grid.stride)
 
 
-def patches_of(
-    row: NDArray[np.float32], layers: Sequence[PackedLayer], positions: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """The channels of all layers at some positions of the finest grid: (n, channels)."""
+def patches_of(seen: Seen, layers: Sequence[PackedLayer], positions: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The channels of all layers at some positions of the finest grid, then the unsupervised value: (n, channels)."""
     finest = finest_grid(layers)
     parts = []
     for layer in layers:
-        values = row[layer.places].reshape(layer.shape)
+        values = seen.embedding[layer.places].reshape(layer.shape)
         if layer.grid != finest:
             values = on_grid(values.T.reshape(-1, *layer.grid.hw), layer.grid, finest).reshape(layer.channels, -1).T
         parts.append(values[positions])
-    return np.concatenate(parts, axis=1)
+    return np.concatenate([*parts, seen.unsupervised.ravel()[positions, None]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -138,8 +149,8 @@ def train_network(
     hidden, bias, out, offset = parameters
     hidden = hidden / scaling.deviation[:, None]
     bias = (bias - scaling.mean @ hidden).astype(np.float32)
-    bounds = np.cumsum([layer.channels for layer in layers])[:-1]
-    return PatchNetwork(tuple(np.split(hidden.astype(np.float32), bounds)), bias, out, float(offset[0]))
+    *weights_of_layers, odd = np.split(hidden.astype(np.float32), np.cumsum([layer.channels for layer in layers]))
+    return PatchNetwork(tuple(weights_of_layers), odd[0], bias, out, float(offset[0]))
 
 
 def _gradients(

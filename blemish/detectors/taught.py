@@ -21,6 +21,7 @@ from blemish.detectors.leave_out import fold_numbers
 from blemish.detectors.patch_network import (
     PatchNetwork,
     Scaling,
+    Seen,
     finest_grid,
     patches_of,
     train_network,
@@ -128,15 +129,15 @@ def _by_cell(values: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[n
 class _Teacher:
     """What the networks of one fit have in common."""
 
-    read: Callable[[int], NDArray[np.float32]]
-    of_defects: Embeddings
+    good: Callable[[int], Seen]
+    shown: Sequence[Seen]
     positions: Sequence[Places]
     layers: Sequence[PackedLayer]
     seed: int
 
     def network(self, good: Places, shown: Places) -> PatchNetwork:
         """Learned from these good images and these shown ones."""
-        defective = [patches_of(self.of_defects[one], self.layers, self.positions[one]) for one in shown]
+        defective = [patches_of(self.shown[one], self.layers, self.positions[one]) for one in shown]
         # A large defect has more to say than a small one, but not in proportion to its area.
         weights = np.concatenate([np.full(len(part), len(part) ** -0.5) for part in defective])
         rng = np.random.default_rng(self.seed)
@@ -144,7 +145,7 @@ class _Teacher:
         count = min(DRAWN_OF_IMAGE, num_positions)
         drawn = [rng.choice(num_positions, count, replace=False) for _ in good]
         patches = np.concatenate(
-            [patches_of(self.read(int(one)), self.layers, at) for one, at in zip(good, drawn, strict=True)]
+            [patches_of(self.good(int(one)), self.layers, at) for one, at in zip(good, drawn, strict=True)]
         )
         scaling = Scaling.of(patches)
         joined = np.concatenate(defective)
@@ -154,10 +155,10 @@ class _Teacher:
 
     def _hard(self, network: PatchNetwork, place: int) -> NDArray[np.float32]:
         """The patches of a good image that look most like the shown defects."""
-        row = self.read(place)
-        evidence = network.evidence(row, self.layers).ravel()
+        seen = self.good(place)
+        evidence = network.evidence(seen, self.layers).ravel()
         count = min(HARD_OF_IMAGE, len(evidence))
-        return patches_of(row, self.layers, np.argpartition(evidence, len(evidence) - count)[-count:])
+        return patches_of(seen, self.layers, np.argpartition(evidence, len(evidence) - count)[-count:])
 
 
 def taught_head(
@@ -174,9 +175,19 @@ def taught_head(
     runner = GraphRunner(head_graph(head, of_defects.shape[1:]), threads=1)
     unsupervised = np.stack([runner.run({"embedding": row[None]})["anomaly_map"][0] for row in of_defects])
     positions = defective_positions(request.defects, unsupervised, finest_grid(layers).hw)
-    teacher = _Teacher(read, of_defects, positions, layers, request.seed)
-    network, good, shown = _held_out_evidence(request, teacher, folds)
     grids = finest_grid(layers), cell_grid(request.input_hw, 1)
+
+    def see(embedding: NDArray[np.float32], anomaly_map: NDArray[np.float32]) -> Seen:
+        return Seen(embedding, on_grid(anomaly_map, *grids[::-1]))
+
+    teacher = _Teacher(
+        lambda place: see(read(place), held_out.anomaly_maps[place]),
+        tuple(map(see, of_defects, unsupervised)),
+        positions,
+        layers,
+        request.seed,
+    )
+    network, good, shown = _held_out_evidence(request, teacher, folds)
     largest = np.array([on_grid(one, *grids, SIGMA).max() for one in good])
     join = equal_rarity(held_out.anomaly_scores, largest)
 
@@ -209,8 +220,10 @@ def _appender(
 
     def append(builder: GraphBuilder, embedding: str) -> None:
         [unsupervised] = builder.splice(head_graph(head, shape), {"embedding": embedding}, ["anomaly_map"])
-        evidence = network.scaled(join.slope, join.level).append(builder, embedding, layers)
-        of_shown = resample(builder, evidence, finest_grid(layers), cell_grid(input_hw, 1), SIGMA)
+        fine, pixels = finest_grid(layers), cell_grid(input_hw, 1)
+        on_fine = resample(builder, unsupervised, pixels, fine)
+        evidence = network.scaled(join.slope, join.level).append(builder, embedding, on_fine, layers)
+        of_shown = resample(builder, evidence, fine, pixels, SIGMA)
         anomaly_map = builder.op("Max", unsupervised, of_shown)
         score = reduce_score(builder, anomaly_map, input_hw, reduction)
         builder.output(anomaly_map, "anomaly_map", np.float32, ["batch", *input_hw])
@@ -242,11 +255,11 @@ def _held_out_evidence(
             full = network
         else:
             for place in np.flatnonzero(of_good == left_out):
-                good[place] = network.evidence(teacher.read(int(place)), teacher.layers)
+                good[place] = network.evidence(teacher.good(int(place)), teacher.layers)
             if len(shown) == 1:  # nothing can be learned without it
                 continue
             for place in np.flatnonzero(of_shown == left_out):
-                shown[place] = network.evidence(teacher.of_defects[place], teacher.layers)
+                shown[place] = network.evidence(teacher.shown[int(place)], teacher.layers)
         request.report("learning what was shown", number, len(tasks))
     assert full is not None
     return full, good, shown
