@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import PackedLayer, unpack_layer
-from blemish.graph.grid import Grid, on_grid, resample
+from blemish.graph.grid import Grid, interpolation_matrix, on_grid, resample
 
 HIDDEN = 32
 """Units of the hidden layer."""
@@ -88,12 +88,16 @@ def finest_grid(layers: Sequence[PackedLayer]) -> Grid:
 def patches_of(seen: Seen, layers: Sequence[PackedLayer], positions: NDArray[np.intp]) -> NDArray[np.float32]:
     """The channels of all layers at some positions of the finest grid, then the unsupervised value: (n, channels)."""
     finest = finest_grid(layers)
+    rows, columns = np.divmod(positions, finest.hw[1])
     parts = []
     for layer in layers:
         values = seen.embedding[layer.places].reshape(layer.shape)
-        if layer.grid != finest:
-            values = on_grid(values.T.reshape(-1, *layer.grid.hw), layer.grid, finest).reshape(layer.channels, -1).T
-        parts.append(values[positions])
+        if layer.grid == finest:
+            parts.append(values[positions])
+            continue
+        down, across = (interpolation_matrix(layer.grid.centers(axis), finest.centers(axis)) for axis in (0, 1))
+        shares = down[rows][:, :, None] * across[columns][:, None, :]
+        parts.append(shares.reshape(len(positions), -1).astype(np.float32) @ values)
     return np.concatenate([*parts, seen.unsupervised.ravel()[positions, None]], axis=1)
 
 

@@ -1,9 +1,9 @@
-"""What people have shown, added to a detector on frozen features: a second map beside the unsupervised one.
+"""What people have shown, added to a detector on frozen features: a second map upon the unsupervised one.
 
 The unsupervised map stays as it is. A small network on the same patch embeddings gives a second one, from shown defects
-against good parts. Both are judged by the scores that they give good images when these were held out: the second map is
-stretched so that equal values are equally rare among good parts, and the larger of the two counts. Of all false
-rejects the network may cause a share only, so what was not shown is found nearly as before.
+against good parts. Both are judged by what they say of good images that were held out. Where the network is as sure of
+a defect as it is on one good image in ten, its evidence begins to count; from there on it is added, in a unit that
+makes both maps get rarer among good parts at the same rate. So what looks like nothing shown is judged as before.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from blemish.detectors.patch_network import (
 from blemish.graph.builder import GraphBuilder
 from blemish.graph.embedding import PackedLayer
 from blemish.graph.finish import reduce_score
-from blemish.graph.grid import cell_grid, on_grid, resample
+from blemish.graph.grid import Grid, cell_grid, on_grid, resample
 from blemish.runtime.onnx_runner import GraphRunner
 from blemish.runtime.pipeline import map_in_order
 from blemish.schema import HeldOut, Mask, Reduction
@@ -42,8 +42,6 @@ COVERED = 0.25
 """A position is defective where the mask covers this share of its cell, or as much as any cell."""
 TAIL_SHARE = 0.1
 """Share of the good images, those with the largest scores, whose scores tell how quickly larger ones get rarer."""
-NETWORK_SHARE = 0.25
-"""How much rarer than the unsupervised map the network must be wrong to count as much."""
 SIGMA = 4.0
 """Smoothing of the evidence in input pixels."""
 NO_EVIDENCE = -100.0
@@ -54,32 +52,30 @@ MOST_WITHOUT_MASK = 16
 
 @dataclass(frozen=True)
 class Join:
-    """How evidence becomes a map in the units of the unsupervised one: `level + slope * evidence`."""
+    """What evidence adds to the unsupervised map: `level + slope * evidence`, where that is over 0."""
 
     level: float
     slope: float
 
-    def apply(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scale(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self.level + self.slope * evidence, np.float32)
 
 
-def equal_rarity(
-    unsupervised: NDArray[np.float32], evidence: NDArray[np.float32], share: float = NETWORK_SHARE
-) -> Join:
-    """The join under which equal values are equally rare among good images, evidence `share` times as rare.
+def equal_rarity(unsupervised: NDArray[np.float32], evidence: NDArray[np.float32]) -> Join:
+    """The join of two maps, from the largest value of each on good images that were held out.
 
-    Both are the largest values of the maps of good images that were held out. Beyond the `TAIL_SHARE` largest of them,
-    values get rarer exponentially; two such tails are matched by a line.
+    The `TAIL_SHARE` largest of these get rarer exponentially. The evidence counts from where its tail begins, in the
+    unit in which its tail falls as that of the unsupervised map does.
 
     >>> scores = np.linspace(0, 1, 201, dtype=np.float32)
-    >>> join = equal_rarity(scores, 10 * scores, share=1.0)
-    >>> round(join.level, 3), round(join.slope, 3)
-    (0.0, 0.1)
+    >>> join = equal_rarity(scores, 10 * scores)
+    >>> round(join.slope, 3), round(join.level, 3)
+    (0.1, -0.9)
     """
-    start, spread = _tail(unsupervised)
-    other_start, other_spread = _tail(evidence)
+    spread = _tail(unsupervised)[1]
+    start, other_spread = _tail(evidence)
     slope = spread / other_spread
-    return Join(float(start - slope * (other_start - other_spread * np.log(share))), float(slope))
+    return Join(-slope * start, slope)
 
 
 def _tail(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -161,6 +157,57 @@ class _Teacher:
         return patches_of(seen, self.layers, np.argpartition(evidence, len(evidence) - count)[-count:])
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What was learned of shown defects: the network, its join, and held-out evidence of good and shown images.
+
+    The evidence is float32 (images, rows, columns) on the finest grid, each image's by a network that did not see it.
+    """
+
+    network: PatchNetwork
+    join: Join
+    good: NDArray[np.float32]
+    shown: NDArray[np.float32]
+
+
+def learn_shown(
+    request: FitRequest[Any],
+    layers: Sequence[PackedLayer],
+    held_out: HeldOut,
+    folds: Sequence[Places],
+    read: Callable[[int], NDArray[np.float32]],
+    of_defects: Embeddings,
+    unsupervised: NDArray[np.float32],
+) -> Learned:
+    """What the defects of the request tell, whose packed embeddings and unsupervised maps are given last.
+
+    `held_out` is what good images got from the unsupervised detector when they were held out in `folds`; `read` gives
+    the embedding of one by its place.
+    """
+    positions = defective_positions(request.defects, unsupervised, finest_grid(layers).hw)
+    fine, pixels = finest_grid(layers), cell_grid(request.input_hw, 1)
+
+    of_good = [on_grid(one, pixels, fine) for one in held_out.anomaly_maps]
+    teacher = _Teacher(
+        lambda place: Seen(read(place), of_good[place]),
+        tuple(Seen(one, on_grid(other, pixels, fine)) for one, other in zip(of_defects, unsupervised, strict=True)),
+        positions,
+        layers,
+        request.seed,
+    )
+    network, good, shown = _held_out_evidence(request, teacher, folds)
+    largest = np.array([on_grid(one, fine, pixels, SIGMA).max() for one in good])
+    return Learned(network, equal_rarity(held_out.anomaly_scores, largest), good, shown)
+
+
+def joined(learned: Learned, evidence: NDArray[np.float32], maps: NDArray[np.float32], fine: Grid) -> HeldOut:
+    """Maps and scores of images from their evidence and their unsupervised maps, as the graph joins them."""
+    pixels = cell_grid(maps.shape[1:], 1)
+    of_shown = (on_grid(learned.join.scale(one), fine, pixels, SIGMA) for one in evidence)
+    both = np.stack([one + np.maximum(other, 0) for one, other in zip(maps, of_shown, strict=True)])
+    return HeldOut(both.max(axis=(1, 2)), both)
+
+
 def taught_head(
     request: FitRequest[Any],
     layers: Sequence[PackedLayer],
@@ -174,57 +221,39 @@ def taught_head(
     """A `Teach`, once request, layers and reduction are bound: the head with the map of a network behind it."""
     runner = GraphRunner(head_graph(head, of_defects.shape[1:]), threads=1)
     unsupervised = np.stack([runner.run({"embedding": row[None]})["anomaly_map"][0] for row in of_defects])
-    positions = defective_positions(request.defects, unsupervised, finest_grid(layers).hw)
-    grids = finest_grid(layers), cell_grid(request.input_hw, 1)
-
-    def see(embedding: NDArray[np.float32], anomaly_map: NDArray[np.float32]) -> Seen:
-        return Seen(embedding, on_grid(anomaly_map, *grids[::-1]))
-
-    teacher = _Teacher(
-        lambda place: see(read(place), held_out.anomaly_maps[place]),
-        tuple(map(see, of_defects, unsupervised)),
-        positions,
-        layers,
-        request.seed,
-    )
-    network, good, shown = _held_out_evidence(request, teacher, folds)
-    largest = np.array([on_grid(one, *grids, SIGMA).max() for one in good])
-    join = equal_rarity(held_out.anomaly_scores, largest)
-
-    def joined(evidence: NDArray[np.float32], maps: NDArray[np.float32]) -> HeldOut:
-        both = np.maximum(maps, [on_grid(join.apply(one), *grids, SIGMA) for one in evidence]).astype(np.float32)
-        return HeldOut(both.max(axis=(1, 2)), both)
-
+    learned = learn_shown(request, layers, held_out, folds, read, of_defects, unsupervised)
+    fine = finest_grid(layers)
     facts = {
         **head.facts,
         "num_shown": len(of_defects),
         "num_shown_without_mask": sum(mask is None for mask in request.defects.masks),
     }
+    append = _appender(head, learned, layers, of_defects.shape[1:], request.input_hw, reduction)
     return Taught(
-        Head(_appender(head, network, join, layers, of_defects.shape[1:], request.input_hw, reduction), facts),
-        joined(good, held_out.anomaly_maps),
-        joined(shown, unsupervised),
+        Head(append, facts),
+        joined(learned, learned.good, held_out.anomaly_maps, fine),
+        joined(learned, learned.shown, unsupervised, fine),
     )
 
 
 def _appender(
     head: Head,
-    network: PatchNetwork,
-    join: Join,
+    learned: Learned,
     layers: Sequence[PackedLayer],
     shape: tuple[int, ...],
     input_hw: tuple[int, int],
     reduction: Reduction,
 ) -> Callable[[GraphBuilder, str], None]:
-    """Appends the head, the network beside it, and the larger of their maps."""
+    """Appends the head, the network beside it, and the sum of their maps."""
 
     def append(builder: GraphBuilder, embedding: str) -> None:
         [unsupervised] = builder.splice(head_graph(head, shape), {"embedding": embedding}, ["anomaly_map"])
         fine, pixels = finest_grid(layers), cell_grid(input_hw, 1)
         on_fine = resample(builder, unsupervised, pixels, fine)
-        evidence = network.scaled(join.slope, join.level).append(builder, embedding, on_fine, layers)
+        network = learned.network.scaled(learned.join.slope, learned.join.level)
+        evidence = network.append(builder, embedding, on_fine, layers)
         of_shown = resample(builder, evidence, fine, pixels, SIGMA)
-        anomaly_map = builder.op("Max", unsupervised, of_shown)
+        anomaly_map = builder.op("Add", unsupervised, builder.op("Relu", of_shown))
         score = reduce_score(builder, anomaly_map, input_hw, reduction)
         builder.output(anomaly_map, "anomaly_map", np.float32, ["batch", *input_hw])
         builder.output(score, "anomaly_score", np.float32, ["batch"])

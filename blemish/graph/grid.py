@@ -62,11 +62,10 @@ def on_grid(maps: NDArray[np.float32], source: Grid, target: Grid, sigma: float 
     """Maps (..., rows, columns) of one grid on another, by linear interpolation, then smoothed by `sigma` pixels."""
     if source == target and sigma <= 0:
         return maps
+    if sigma > 0:  # the matrices of the graph
+        down, across = (_resampling_matrix(source, target, axis, sigma) for axis in (0, 1))
+        return np.asarray(down @ maps @ across.T, np.float32)
     rows, columns = (interpolation_matrix(source.centers(axis), target.centers(axis)) for axis in (0, 1))
-    if sigma > 0:
-        rows, columns = (
-            smoothing_matrix(target.centers(axis), sigma) @ matrix for axis, matrix in enumerate((rows, columns))
-        )
     return np.asarray(rows @ maps @ columns.T, np.float32)
 
 

@@ -72,20 +72,23 @@ def test_the_network_tells_shown_patches_from_good_ones() -> None:
     assert logits(fresh + 4).min() > np.quantile(logits(fresh), 0.99)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.25, 0.1])
-def test_the_network_rejects_its_share_of_good_parts(share: float) -> None:
+@pytest.mark.parametrize("num_good", [40, 400, 4000])
+def test_evidence_counts_on_few_good_parts_and_as_much_as_the_other_map_does(num_good: int) -> None:
     rng = np.random.default_rng(0)
-    first, second = rng.gumbel(3, 2, 4000).astype(np.float32), rng.gumbel(-7, 0.5, 4000).astype(np.float32)
-    mapped = equal_rarity(first, second, share).apply(second)
-    threshold = np.quantile(first, 0.96)
-    assert (mapped > threshold).mean() == pytest.approx(0.04 * share, rel=0.4)
+    first, second = rng.gumbel(3, 2, num_good).astype(np.float32), rng.gumbel(-7, 0.5, num_good).astype(np.float32)
+    added = equal_rarity(first, second).scale(second)
+    assert (added > 0).mean() == pytest.approx(0.1, abs=0.05)
+    largest = np.sort(first)[-(max(num_good // 10, 5) + 1) :]
+    assert added[added > 0].mean() == pytest.approx((largest[1:] - largest[0]).mean(), rel=0.01)
 
 
 def test_a_mask_names_the_positions_that_it_covers() -> None:
     small, large = np.zeros((16, 16), np.bool_), np.zeros((16, 16), np.bool_)
     small[5, 9] = True  # one pixel of the cell in row 1, column 2
     large[4:12, 0:8] = True
-    places = defective_positions(Defects([np.zeros((16, 16, 3), np.uint8)] * 2, [small, large]), [small.astype(np.float32)] * 2, (4, 4))
+    places = defective_positions(
+        Defects([np.zeros((16, 16, 3), np.uint8)] * 2, [small, large]), [small.astype(np.float32)] * 2, (4, 4)
+    )
     assert [one.tolist() for one in places] == [[6], [4, 5, 8, 9]]
 
 
