@@ -23,7 +23,9 @@ class Bundle:
 
     `history` holds the calibrations that were in force before, oldest first; `samples` are PNG files of good images
     at the input size, kept for checks of engines and exports. `sensitivity` says which painted defects are found under
-    the calibration in force; None where that was not measured. `place` is where it was read, for messages.
+    the calibration in force; None where that was not measured. `ancestors` are bundle files, oldest first, that this
+    one was taught from, one for each row of its lineage; none of them holds ancestors itself. `place` is where it was
+    read, for messages.
     """
 
     manifest: Manifest
@@ -32,6 +34,7 @@ class Bundle:
     history: tuple[Calibration, ...] = field(default=(), repr=False)
     samples: tuple[bytes, ...] = field(default=(), repr=False)
     sensitivity: Sensitivity | None = field(default=None, repr=False)
+    ancestors: tuple[bytes, ...] = field(default=(), repr=False)
     place: str = field(default="the bundle", compare=False)
 
     @cached_property

@@ -40,6 +40,19 @@ class Epoch(BaseModel):
     separation_ratio: float | None = None
 
 
+class Teaching(BaseModel):
+    """One teaching: the id of the bundle that was taught, what it was shown (hashes), by whom and why."""
+
+    parent: Line
+    created: Line
+    by: Line
+    reason: Line
+    shown: list[Line]
+    kinds: list[Line]
+    confirmed_good: list[Line]
+    accepted_regression: Line
+
+
 class KnownFacts(BaseModel):
     """The facts of a fit that this package reads again; detectors may add others."""
 
@@ -58,6 +71,7 @@ class KnownFacts(BaseModel):
     num_train: Count | None = None
     num_validation: Count | None = None
     num_parameters: Count | None = None
+    lineage: list[Teaching] = []
 
 
 class Record(BaseModel):
@@ -128,8 +142,8 @@ class Manifest(Record):
     @model_validator(mode="after")
     def _check_version(self) -> Manifest:
         if self.format_version < self.version_needed:
-            what = {2: "tiles", 3: "a sensitivity", 4: "bits or a page", 5: "an alignment"}[self.version_needed]
-            raise ValueError(f"{what} in a bundle of format version {self.format_version}")
+            what = {2: "tiles", 3: "a sensitivity", 4: "bits or a page", 5: "an alignment or ancestors"}
+            raise ValueError(f"{what[self.version_needed]} in a bundle of format version {self.format_version}")
         if self.tiling is not None and self.input_hw[0] != self.input_hw[1]:
             raise ValueError(f"tiles are squares, but the input is {self.input_hw[0]} x {self.input_hw[1]} pixels")
         if self.tiling is not None and self.alignment is not None:
@@ -143,9 +157,10 @@ class Manifest(Record):
         """The oldest format version that can say this.
 
         A reader of version 1 would take a whole image for a tile; one of version 2 knows no sensitivity; one of version
-        3 would take other values or another page for the part; one of version 4 would take the picture for the frame.
+        3 would take other values or another page for the part; one of version 4 would take the picture for the frame,
+        and knows no ancestors.
         """
-        if self.alignment is not None:
+        if self.alignment is not None or any(name.startswith("ancestors/") for name in self.members):
             return 5
         if self.bits is not None or self.page is not None:
             return 4

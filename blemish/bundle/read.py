@@ -32,6 +32,7 @@ MEMBER_LIMITS = {
     r"sensitivity\.json": MAX_JSON_BYTES,
     r"graph\.onnx": MAX_GRAPH_BYTES,
     r"samples/[0-9][0-9]\.png": MAX_SAMPLE_BYTES,
+    r"ancestors/[0-9][0-9]\.blemish": MAX_GRAPH_BYTES,
 }
 REQUIRED = ("manifest.json", "graph.onnx", "calibration.json", "history.json")
 REMEDY = "copy it again, or train anew"
@@ -59,7 +60,10 @@ def read_bundle(path: Path) -> Bundle:
             contents = {info.filename: archive.read(info) for info in archive.infolist()}
     manifest = _manifest(path, contents.pop("manifest.json"))
     _check_hashes(path, manifest, contents)
-    samples = tuple(contents[name] for name in sorted(contents) if name.startswith("samples/"))
+    samples, ancestors = (
+        tuple(contents[name] for name in sorted(contents) if name.startswith(folder))
+        for folder in ("samples/", "ancestors/")
+    )
     check_contents(path, manifest, contents["graph.onnx"], samples)
     calibration = parse_json(
         contents["calibration.json"], CALIBRATION, f"{path}: calibration.json", BundleError, "calibrate anew"
@@ -72,6 +76,7 @@ def read_bundle(path: Path) -> Bundle:
         history,
         samples,
         _sensitivity(path, contents, calibration),
+        ancestors,
         place=str(path),
     )
     if calibration.graph_sha256 != bundle.graph_sha256:

@@ -33,11 +33,19 @@ def write_bundle(bundle: Bundle, path: Path) -> Path:
 
 def replace_bundle(bundle: Bundle, path: Path) -> Manifest:
     """Writes the file, whose lock is held, and gives the manifest in it."""
+    manifest, content = pack_bundle(bundle, path)
+    write_file(path, content)
+    return manifest
+
+
+def pack_bundle(bundle: Bundle, path: Path) -> tuple[Manifest, bytes]:
+    """The manifest and the content of a bundle file; `path` is its name in messages."""
     members = {
         "graph.onnx": bundle.graph,
         "calibration.json": CALIBRATION.dump_json(bundle.calibration, indent=1),
         "history.json": HISTORY.dump_json(bundle.history),
         **{f"samples/{index:02}.png": sample for index, sample in enumerate(bundle.samples)},
+        **{f"ancestors/{index:02}.blemish": content for index, content in enumerate(bundle.ancestors)},
     }
     if bundle.sensitivity is not None:
         members["sensitivity.json"] = SENSITIVITY.dump_json(bundle.sensitivity)
@@ -53,5 +61,4 @@ def replace_bundle(bundle: Bundle, path: Path) -> Manifest:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in {"manifest.json": manifest.to_json(), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
-    write_file(path, buffer.getvalue())
-    return manifest
+    return manifest, buffer.getvalue()

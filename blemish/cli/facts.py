@@ -22,6 +22,9 @@ def info(
     history: Annotated[
         bool, typer.Option("--history", help="List the calibrations so far: when, by whom, why, and what changed.")
     ] = False,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="List the teachings so far: what was shown, when, by whom and why.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what a bundle holds, what it decides by and what it promises, after opening it as `inspect` does."""
@@ -37,6 +40,9 @@ def info(
     made = opened.bundle
     if history:
         show_history(made, json=json)
+        return
+    if lineage:
+        show_lineage(made, json=json)
         return
     _ = opened.inspector  # what it cannot open is told here, too
     manifest, calibration, told = made.manifest, made.calibration, made.sensitivity
@@ -130,6 +136,23 @@ def show_history(bundle: Bundle, *, json: bool) -> None:
             show("   nothing changed")
         if row["obstacle"]:
             show(f"   cannot be restored: {row['obstacle']}")
+
+
+def show_lineage(bundle: Bundle, *, json: bool) -> None:
+    """Lists the teachings of a bundle, oldest first, each under the id of the bundle that was taught."""
+    rows = bundle.manifest.facts.get("lineage", [])
+    if json:
+        print_json({"bundle_id": bundle.bundle_id, "lineage": rows})
+        return
+    for row in rows:
+        show(f"{row['parent']}  taught {row['created']}  {row['by']}  {row['reason']}")
+        kinds = f" ({', '.join(row['kinds'])})" if row["kinds"] else ""
+        show(f"   shown {len(row['shown'])} defects{kinds}, {len(row['confirmed_good'])} good parts")
+        if row["accepted_regression"]:
+            show(f"   accepted though worse: {row['accepted_regression']}")
+    show(f"{bundle.bundle_id}  this bundle{'' if rows else ', never taught'}")
+    if rows:
+        show("`blemish teach BUNDLE --restore ID -o FILE` writes one of the bundles above")
 
 
 def _signed(calibration: Calibration) -> str:

@@ -11,6 +11,7 @@ import typer
 from blemish.cli.console import print_json, say
 from blemish.cli.options import BundleFile, Json, MaxPixels, Page, Threads, read_settings
 from blemish.cli.progress import TEACHING, progress_bars
+from blemish.errors import SettingsError
 
 if TYPE_CHECKING:
     from blemish.workflow.regression import Regression
@@ -59,6 +60,9 @@ def teach(
             "--sensitivity/--no-sensitivity", help="Tell which painted defects would be missed; takes some seconds."
         ),
     ] = True,
+    restore: Annotated[
+        str | None, typer.Option(help="Write the ancestor with this id (see `info --lineage`); nothing is learned.")
+    ] = None,
     page: Page = None,
     max_pixels: MaxPixels = None,
     threads: Threads = 0,
@@ -77,6 +81,16 @@ def teach(
     from blemish.workflow.shown import parse_mark
 
     old = read_bundle(bundle)
+    if restore is not None:
+        if defective or good:
+            raise SettingsError("--restore learns nothing: leave --defective and --good out")
+        restored = recipe.restore_ancestor(old, restore)
+        write_bundle(restored, output)
+        if json:
+            print_json({"bundle": str(output), "is_written": True, "bundle_id": restored.bundle_id})
+        else:
+            say(f"{output}: {restored.bundle_id}, made {restored.manifest.created}, is restored")
+        return
     try:
         with progress_bars(*TEACHING) as progress:
             request = recipe.TeachRequest(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from blemish.bundle.bundle import Bundle
+from blemish.bundle.read import read_bundle
+from blemish.bundle.write import pack_bundle
 from blemish.datasets.index import hash_files, open_dataset
 from blemish.datasets.listing import is_folder, list_images
 from blemish.decisions.in_force import wishes_in_force
@@ -271,9 +273,32 @@ def _with_lineage(
         },
         "lineage": [*parent.manifest.facts.get("lineage", ()), row],
     }
-    history = (*parent.history, parent.calibration)
     manifest = trained.manifest.model_copy(update={"facts": facts})
-    return replace(trained, manifest=manifest, calibration=calibration, history=history, place=parent.place)
+    return replace(
+        trained,
+        manifest=manifest,
+        calibration=calibration,
+        history=(*parent.history, parent.calibration),
+        ancestors=(*parent.ancestors, pack_bundle(replace(parent, ancestors=()), Path(parent.place))[1]),
+        place=parent.place,
+    )
+
+
+def restore_ancestor(bundle: Bundle, wanted: str) -> Bundle:
+    """The bundle that this one was taught from, directly or not, whose id begins with `wanted`.
+
+    Raises SettingsError where there is none or several.
+    """
+    parents = [row["parent"] for row in bundle.manifest.facts.get("lineage", ())]
+    found = [place for place, parent in enumerate(parents[: len(bundle.ancestors)]) if parent.startswith(wanted)]
+    if len(found) != 1 or not wanted:
+        told = ", ".join(parents[: len(bundle.ancestors)]) or "it was never taught"
+        raise SettingsError(f"{bundle.place}: no ancestor {wanted or 'without a name'}; it has: {told}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{parents[found[0]]}.blemish"
+        path.write_bytes(bundle.ancestors[found[0]])
+        restored = read_bundle(path)
+    return replace(restored, ancestors=bundle.ancestors[: found[0]], place=bundle.place)
 
 
 def _reason(defects: Sequence[ImageItem], good: _Good) -> str:

@@ -32,6 +32,11 @@ def test_a_taught_bundle_inspects_as_any_other(
     assert taught.json["is_written"] is True
     assert {row["group"]: row["pictures"] for row in taught.json["groups"]} == {"good": 20, "shown defect": 4}
     assert taught.json["bundle_id"] != taught.json["parent"]
+    told = run("info", out, "--lineage")
+    assert f"{taught.json['parent']}  taught " in told.stdout
+    assert "shown 4 defects (scratch, spot), 0 good parts" in told.stdout
+    restored = run("teach", out, "--restore", taught.json["parent"], "-o", tmp_path / "old.blemish", "--json")
+    assert restored.json["bundle_id"] == taught.json["parent"]
     inspected = run("inspect", out, folder / "test" / "spot")
     assert inspected.status == 0
     assert "reject" in inspected.stdout

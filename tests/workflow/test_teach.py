@@ -19,7 +19,7 @@ from blemish.model import train
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_product, write_png, write_tiny_product
 from blemish.workflow.regression import Change, TeachingRefusedError, compare_verdicts
 from blemish.workflow.shown import Mark, odd_part, parse_mark
-from blemish.workflow.teach import Taught, TeachRequest, teach
+from blemish.workflow.teach import Taught, TeachRequest, restore_ancestor, teach
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,19 @@ def test_the_lineage_says_what_was_shown_by_whom_and_why(taught: Taught, before:
     assert row["kinds"] == ["scratch", "spot"]
     assert taught.bundle.history == (*before.history, before.calibration)
     assert set(row["shown"]) <= set(taught.bundle.manifest.data.image_sha256)
+
+
+def test_an_ancestor_can_be_restored(taught: Taught, before: Bundle, tmp_path: Path) -> None:
+    again = read_bundle(write_bundle(taught.bundle, tmp_path / "taught.blemish"))
+    assert again.manifest.format_version == 5
+    restored = restore_ancestor(again, before.bundle_id[:6])
+    assert restored.bundle_id == before.bundle_id
+    assert (restored.graph, restored.calibration, restored.ancestors) == (before.graph, before.calibration, ())
+    for wanted in ("", "x"):
+        with pytest.raises(SettingsError, match=f"it has: {before.bundle_id}"):
+            restore_ancestor(again, wanted)
+    with pytest.raises(SettingsError, match="never taught"):
+        restore_ancestor(restored, "3")
 
 
 def test_the_same_teaching_gives_the_same_bundle(
