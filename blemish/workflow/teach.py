@@ -147,7 +147,6 @@ def _recipe(bundle: Bundle, request: TeachRequest) -> TrainRequest:
         detector=manifest.detector,
         backbone=_backbone(bundle, request),
         size=manifest.input_hw,
-        align=manifest.alignment or "off",
         settings=manifest.settings,
         seed=manifest.seed,
         align=manifest.alignment or "off",
