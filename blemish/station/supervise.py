@@ -24,7 +24,7 @@ from blemish.text import json_text
 
 PATIENCE_SECONDS = 30.0
 """Without a beat for so long a process hangs, and is ended."""
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 """For the first beat: libraries are read from the disk."""
 BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 CALM_SECONDS = 20.0

@@ -29,7 +29,7 @@ from blemish.station.store.database import open_database
 from blemish.station.store.plant import activate, add_lane, add_product, add_recipe, change_lane, name_station
 from blemish.station.store.tables import verdict
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 NOT_ACCEPTED = ("error", "lost", "missed")
 
 

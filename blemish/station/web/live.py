@@ -23,30 +23,26 @@ class LiveLane:
         self._data, self._lane_id = data, lane_id
         self._loop = asyncio.get_running_loop()
         self._newest = self._newest_part = b""
-        self._number = 0
+        self._watching: set[asyncio.Event] = set()
         self._is_watched = threading.Event()
-        self._changed = asyncio.Condition()
-        self.num_watching = 0
         self._is_closing = False
         threading.Thread(target=self._follow, name=f"live {lane_id}", daemon=True).start()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """The newest message whenever there is a new one."""
-        self.num_watching += 1
+        """The newest message whenever there is a new one, the newest part first."""
+        is_new = asyncio.Event()
+        self._watching.add(is_new)
         self._is_watched.set()
-        seen = self._number
         try:
             if self._newest_part:
                 yield self._newest_part
             while True:
-                async with self._changed:
-                    while self._number == seen:
-                        await self._changed.wait()
-                    seen, message = self._number, self._newest
-                yield message
+                await is_new.wait()
+                is_new.clear()
+                yield self._newest
         finally:
-            self.num_watching -= 1
-            if not self.num_watching:
+            self._watching.discard(is_new)
+            if not self._watching:
                 self._is_watched.clear()
                 self._newest_part = b""
 
@@ -69,16 +65,15 @@ class LiveLane:
             time.sleep(RETRY_SECONDS)
 
     def _put(self, message: bytes) -> None:
-        with contextlib.suppress(RuntimeError):  # the server is ending
-            asyncio.run_coroutine_threadsafe(self._tell(message), self._loop)
+        with contextlib.suppress(RuntimeError):  # the server has ended
+            self._loop.call_soon_threadsafe(self._tell, message)
 
-    async def _tell(self, message: bytes) -> None:
-        async with self._changed:
-            self._newest = message
-            if wire.unpack(message)[0]["kind"] == "part":
-                self._newest_part = message
-            self._number += 1
-            self._changed.notify_all()
+    def _tell(self, message: bytes) -> None:
+        self._newest = message
+        if wire.unpack(message)[0]["kind"] == "part":
+            self._newest_part = message
+        for is_new in self._watching:
+            is_new.set()
 
 
 class Live:
