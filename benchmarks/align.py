@@ -2,10 +2,10 @@
 
     python benchmarks/align.py [DATA/mvtec_bottle ...] -o benchmarks/results
 
-The screws are drawn by code (`blemish.testing.screws`): thread, head and shank, any pose on a plain ground, uneven light,
-and five kinds of small defects. They are cleaner than photographs: what is measured is the difference, not the level.
-Each draw is another set of images. "not found" are good test images put up for review because the part was not found.
-Escapes are defective images that are accepted. DATA are labelled data sets; only their good training images are read.
+The screws are drawn by code (`blemish.testing.screws`): thread, head and shank, any pose on a plain ground, uneven
+light, and five kinds of small defects. They are cleaner than photographs: the difference counts, not the level. Each
+draw is another set of images. "not_found" are good test images put up for review since the part was not found. Escapes
+are defective images that are accepted. DATA are labelled data sets; only their good training images are read.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ from blemish.testing.members import Members, pack, pack_as_is, unpack, with_grap
 from blemish.testing.tiny import TINY_HW, make_tiny_backbone, make_tiny_product, write_tiny_product
 from blemish.watching.watch import Watch
 from blemish.weights import read_description
-from blemish.workflow.calibrate import read_zone
+from blemish.workflow.drawn_zones import read_zone
 from blemish.workflow.evaluate import model_facts
 
 BARS = {

@@ -35,6 +35,7 @@ COMMANDS = (
     "data check",
     "data list",
     "data fetch",
+    "zones edit",
     "station",
     "station check",
     "station verify",

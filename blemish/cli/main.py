@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, station, study, teach
+from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, station, study, teach, zones
 from blemish.cli.arguments import complete
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.errors import BlemishError, EngineWarning, PageWarning
@@ -43,6 +43,7 @@ for command in (
     app.command()(command)
 app.add_typer(facts.backbones_app, name="backbones")
 app.add_typer(data.app, name="data")
+app.add_typer(zones.app, name="zones")
 app.add_typer(station.app, name="station")
 
 

@@ -93,7 +93,22 @@ RayAddress = Annotated[
 
 ZoneFile = Annotated[
     Path | None,
-    typer.Option("--zone", help="Mask image, white where to look, drawn at the full size of the inspected images."),
+    typer.Option(
+        "--zone",
+        help="Mask image, white where to look, at the full size of the inspected images; or a file of `blemish zones "
+        "edit`, LabelMe, COCO, CVAT or VIA with shapes named inspect and ignore.",
+    ),
+]
+InspectZone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inspect-zone",
+        help="Polygon where to look, 'x,y x,y x,y' in shares of width and height; may be given many times.",
+    ),
+]
+IgnoreZone = Annotated[
+    list[str] | None,
+    typer.Option("--ignore-zone", help="Polygon where not to look, the same way; may be given many times."),
 ]
 ZoneOn = Annotated[
     Path | None,

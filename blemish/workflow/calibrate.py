@@ -24,9 +24,8 @@ from blemish.decisions.rule_text import check_rules, parse_rules
 from blemish.decisions.sensitivity import resettled
 from blemish.decisions.thresholds import calibrate, recalibrate
 from blemish.decisions.wishes import CalibrationSettings
-from blemish.decisions.zones import check_zone_of_all, zone_from_mask, zone_mask
+from blemish.decisions.zones import check_zone_of_all, zone_mask
 from blemish.errors import CalibrationError, SettingsError
-from blemish.images.mask import read_mask
 from blemish.inspection.predict import predict_image
 from blemish.runtime.pipeline import map_in_order
 from blemish.runtime.session import Session
@@ -52,6 +51,7 @@ from blemish.schema import (
 from blemish.schema.calibration import MM_PER_PX
 from blemish.schema.meaning import check_number
 from blemish.watching.conditions import good_conditions, measure_picture
+from blemish.workflow.drawn_zones import drawn_zone
 from blemish.workflow.laying_straight import zone_in_frame
 
 HASH_DIGITS = 16
@@ -75,12 +75,6 @@ class ProductFacts:
             check_number("mm_per_px", self.mm_per_px, *MM_PER_PX, error=SettingsError)
 
 
-def read_zone(path: Path) -> Zone:
-    """The zone of a mask image, white where to look, drawn at the full size of the inspected images."""
-    mask = read_mask(path)
-    return zone_from_mask(mask, (mask.shape[0], mask.shape[1]))
-
-
 def check_zone_size(zone: Zone | None, sources: Sequence[Path | Image], names: Sequence[str] = ()) -> None:
     """Raises CalibrationError where a zone's mask is not as large as each of the images, which may be files."""
     if zone is not None and zone.mask is not None:
@@ -92,15 +86,24 @@ def product_facts(
     rules: Sequence[str] | None,
     mm_per_px: float | None,
     present: Calibration | None = None,
+    *,
+    inspect: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
     zone_on: Path | None = None,
 ) -> ProductFacts:
-    """The facts given, each that is not given as it is at present; rules as text (see `parse_rules`)."""
+    """The facts given, each that is not given as it is at present; rules and polygons as text (see `parse_rules`).
+
+    `zone` is a mask image or an annotation file; a scale that was measured in it holds where no other is given.
+    """
     kept = ProductFacts(present.zone, present.rules, present.mm_per_px) if present else ProductFacts()
+    drawn = drawn_zone(zone, inspect, ignore, zone_on)
+    if mm_per_px is None and drawn is not None:
+        mm_per_px = drawn.mm_per_px
     return ProductFacts(
-        zone=kept.zone if zone is None else read_zone(zone),
+        zone=kept.zone if drawn is None else drawn.zone,
         rules=kept.rules if rules is None else parse_rules("\n".join(rules)),
         mm_per_px=kept.mm_per_px if mm_per_px is None else mm_per_px,
-        zone_on=zone_on,
+        zone_on=zone_on or (None if drawn is None else drawn.image),
     )
 
 
