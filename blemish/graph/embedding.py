@@ -150,6 +150,8 @@ def _built(builder: GraphBuilder, backbone: Backbone, input_hw: tuple[int, int])
             f"{backbone.path.name}: its layers do not keep the described channels and strides at {input_hw}: "
             f"correct the description file ({str(error).splitlines()[0]})"
         ) from error
+    except UnicodeDecodeError as error:  # the checker's message quotes the damaged name of an operator
+        raise BackboneError(f"{backbone.path.name}: a name in the graph is damaged; fetch the file again") from error
 
 
 def _check_input(backbone: Backbone, model: onnx.ModelProto, input_hw: tuple[int, int]) -> None:

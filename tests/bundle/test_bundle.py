@@ -17,7 +17,7 @@ from blemish.bundle.read import read_bundle
 from blemish.bundle.write import write_bundle
 from blemish.errors import BundleError, OutputError
 from blemish.model import Model, load
-from blemish.schema import PaintedTrial, Reduction, Sensitivity, Tiling
+from blemish.schema import Alignment, PaintedTrial, Reduction, Sensitivity, Tiling
 from blemish.testing.tiny import TinyProduct
 
 
@@ -56,6 +56,7 @@ DECIDES: dict[str, Any] = {
     "tiling": Tiling(64, 32),
     "bits": 12,
     "page": 2,
+    "alignment": Alignment("part", (64, 96), (48.0, 32.0)),
 }
 
 

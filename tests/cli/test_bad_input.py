@@ -102,8 +102,9 @@ def test_a_bundle_that_is_none(run, tmp_path: Path, good: Path) -> None:
         one_line(run(*command), "no.blemish", "not a whole bundle file")
 
 
-def test_an_unknown_detector_lists_the_known(run, good: Path, bundle_file: Path) -> None:
-    one_line(run("train", good, "-o", bundle_file, "--detector", "patchcoer"), "patchcoer", "patchcore, padim")
+def test_an_unknown_detector_names_the_likely_one_or_all(run, good: Path, bundle_file: Path) -> None:
+    one_line(run("train", good, "-o", bundle_file, "--detector", "patchcoer"), "patchcoer", "did you mean 'patchcore'?")
+    one_line(run("train", good, "-o", bundle_file, "--detector", "yolo"), "yolo", "patchcore, padim")
 
 
 @pytest.mark.parametrize(

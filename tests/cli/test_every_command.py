@@ -15,6 +15,7 @@ import typer
 
 from blemish.cli.main import app
 from blemish.folders import BACKBONES_VARIABLE
+from blemish.model import train
 from blemish.schema import Backbone
 from blemish.testing.tiny import make_tiny_product, write_png
 
@@ -29,6 +30,10 @@ def commands(group: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
+UNTIL_STOPPED = {("serve",), ("station",), ("zones", "edit")}
+"""Commands that run until somebody ends them: they give no result, and have tests of their own."""
+UNIT = ("station", "service")
+"""Prints a file for another program."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,7 @@ def arguments(
         ("inspect",): [bundle, product_folder / "test" / "good" / "000.png"],
         ("calibrate",): [bundle, "--false-reject", "0.2"],
         ("sensitivity",): [bundle, product_folder / "test" / "good", "--seconds", "0"],
+        ("teach",): [bundle, "--defective", product_folder, "-o", tmp_path / "taught.blemish"],
         ("compare",): [product_folder, "--detectors", "template", "--size", "64", "-o", tmp_path / "study"],
         ("verify",): [bundle, "--engine", "onnxruntime"],
         ("bench",): [bundle, "--engine", "onnxruntime", "--seconds", "0.1"],
@@ -91,11 +97,22 @@ def arguments(
     }
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words not in UNTIL_STOPPED and words[0] != "station"], ids=" ".join
+)
 def test_with_json_there_is_one_object_and_nothing_else(
-    words: tuple[str, ...], run: Any, arguments: dict[tuple[str, ...], list[object]]
+    words: tuple[str, ...],
+    run: Any,
+    arguments: dict[tuple[str, ...], list[object]],
+    backbone: Backbone,
+    product_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert words in arguments, "a new command: say here how it is called"
+    if words == ("teach",):  # needs the backbone and the training's files again
+        monkeypatch.setenv(BACKBONES_VARIABLE, str(backbone.path.parent))
+        description = str(backbone.path.with_suffix(".json"))
+        train(product_folder, backbone=description, size=64).save(str(arguments[words][0]))
     if words == ("data", "fetch"):
         pytest.skip("needs a server; see the tests of fetching")
     outcome = run(*words, *arguments[words], "--json")
@@ -109,7 +126,7 @@ def test_every_command_and_option_says_what_it_is_for(words: tuple[str, ...]) ->
     command = COMMANDS[words]
     assert command.help
     options = {name for parameter in command.params for name in parameter.opts}
-    assert "--json" in options
+    assert "--json" in options or words in {*UNTIL_STOPPED, UNIT}
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{' '.join(words)}: {parameter.name} is not explained"
 
