@@ -15,7 +15,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e '.[dev,docs,learn,openvino,cluster,station]'
+	$(INSTALL) -e '.[dev,docs,learn,openvino,cluster,station,station-postgres]'
 	@touch $@
 
 # The object store of the tests needs an older python-dateutil than the rest: it runs in an environment of its own.

@@ -10,13 +10,15 @@
 - history: a database of so many verdicts; the history page's questions, with 95th percentiles.
 
 The parts are those of the tiny product. Under five minutes on an idle machine with two cores; `--most-seconds` ends the
-kills earlier, and the number that was reached is written down.
+kills earlier, and the number that was reached is written down. Other programs on the machine slow everything down: the
+load before the measurement is written down too.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
 import statistics
@@ -209,6 +211,7 @@ def main() -> None:
         bundle = train(product / "train" / "good", size=64, detector="template").save(folder / "tiny.blemish")
         images = product / "test"
         record: dict[str, Any] = {**origin("blemish", "sqlalchemy", "fastapi", "uvicorn"), "bars": BARS}
+        record["load_average_before"] = round(os.getloadavg()[0], 1)
         path = arguments.output / "station.json"
         for name, measure in (
             ("latency", lambda: measure_latency(folder / "latency", bundle, images, arguments.parts)),

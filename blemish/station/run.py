@@ -16,7 +16,7 @@ from blemish.schema import Progress
 from blemish.station.demo import prepare_demo
 from blemish.station.settings import Settings, hand_over, split_address
 from blemish.station.store.audit import Actor
-from blemish.station.store.database import open_database
+from blemish.station.store.database import StoreError, open_database
 from blemish.station.store.people import has_users, invite
 from blemish.station.supervise import Supervisor
 from blemish.text import json_text
@@ -88,6 +88,21 @@ def page_address(settings: Settings) -> str:
     return f"{'http' if settings.web.tls is None else 'https'}://{settings.web.listen}"
 
 
+def _offer_first_link(settings: Settings, say: Say) -> None:
+    """Says how the first user is made. A database of another machine may be away: the lanes go on without it."""
+    try:
+        engine = open_database(settings.data, settings.database)
+    except StoreError as error:
+        if settings.database == "sqlite":
+            raise
+        say(f"{error}; the lanes go on, and the database is filled when it is back")
+        return
+    if not has_users(engine):
+        token = invite(engine, Actor())
+        say(f"make the first user: {page_address(settings)}/first?token={token} (works once, for 30 minutes)")
+    engine.dispose()
+
+
 def run_station(settings: Settings, say: Say, progress: Progress) -> None:
     """Runs the station until a signal ends it."""
     start = time.monotonic()
@@ -95,17 +110,12 @@ def run_station(settings: Settings, say: Say, progress: Progress) -> None:
     with locked(settings.data / "station", patience_seconds=3.0):
         wait_for_address(settings)
         hand_over(settings)
-        engine = open_database(settings.data, settings.database) if settings.database == "sqlite" else None
         if settings.is_demo:
             prepare_demo(settings, progress)
+        _offer_first_link(settings, say)
         supervisor = Supervisor(settings, say)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.stop())
-        if engine is not None:
-            if not has_users(engine):
-                token = invite(engine, Actor())
-                say(f"make the first user: {page_address(settings)}/first?token={token} (works once, for 30 minutes)")
-            engine.dispose()
 
         def tell_when_ready() -> None:
             while not supervisor.is_ready():

@@ -23,6 +23,8 @@ from blemish.station.store.database import Engine, open_database
 from blemish.station.store.plant import name_station
 from blemish.testing.tiny import TinyProduct
 
+from .postgres import running_server, server_programs
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -37,6 +39,17 @@ def engine(settings: Settings) -> Iterator[Engine]:
     name_station(made, settings.name)
     yield made
     made.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server."""
+    pytest.importorskip("psycopg", reason="the extra `station-postgres` is not installed")
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("needs a PostgreSQL server: apt-get install postgresql")
+    with running_server(programs) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from blemish.errors import SettingsError
@@ -24,12 +27,15 @@ from blemish.station.core.parts import (
     record_json,
 )
 from blemish.station.journal import Journal
+from blemish.station.settings import Settings
 from blemish.station.store.audit import Actor, audit_faults, write_audit
-from blemish.station.store.database import Engine, open_database
+from blemish.station.store.database import Engine, StoreError, open_database
 from blemish.station.store.images import keep_quota
 from blemish.station.store.queries import PartFilter, find_parts
 from blemish.station.store.tables import APPEND_ONLY, alarm, image, tally, verdict, view
 from blemish.station.store.writer import LaneWriter
+
+from .postgres import new_database
 
 LATER = 10_000_000
 
@@ -65,7 +71,7 @@ def write(journal: Journal, *written: Record) -> None:
             journal.turn({})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lives=st.lists(st.sampled_from(["told", "made", "lost", "late"]), min_size=1, max_size=12),
     restarts=st.sets(st.integers(0, 11)),
@@ -99,6 +105,15 @@ def test_each_part_has_one_row_wherever_the_store_is_begun_again(
         counted = connection.execute(sa.select(sa.func.sum(tally.c.num_parts))).scalar()
     assert counted == len(lives)
     engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Engine]:
+    """Both databases hold the same."""
+    address = "sqlite" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))
+    made = open_database(settings.data, address)
+    yield made
+    made.dispose()
 
 
 @pytest.fixture
@@ -177,6 +192,23 @@ def test_accepted_pictures_go_first_and_unknown_files_never(
     assert sorted(int(path.stem) for path in images.rglob("0*.png")) == [3, 5, 6]
 
 
+def test_without_the_library_of_postgresql_one_line_says_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match="needs the extra `station-postgres`"):
+        open_database(tmp_path, "postgresql://blemish@127.0.0.1:1/none")
+    with pytest.raises(SettingsError, match="allowed are sqlite and postgresql"):
+        open_database(tmp_path, "mysql://here")
+
+
+def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(StoreError, match="cannot be used") as found:
+        open_database(tmp_path, "postgresql://blemish:secret@127.0.0.1:1/none")
+    assert "secret" not in str(found.value)
+
+
 def test_a_database_that_is_gone_costs_no_picture(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -191,7 +223,8 @@ def test_a_changed_audit_row_is_named(engine: Engine) -> None:
             write_audit(connection, Actor("anna"), "did", f"thing {number}", number)
     with engine.begin() as connection:
         assert list(audit_faults(connection)) == []
-        connection.exec_driver_sql("DROP TRIGGER audit_no_update")
+        is_sqlite = engine.dialect.name == "sqlite"
+        connection.exec_driver_sql(f"DROP TRIGGER {'audit_no_update' if is_sqlite else 'audit_append_only ON audit'}")
         connection.exec_driver_sql("UPDATE audit SET subject = 'nothing' WHERE number = 3")
         [fault] = audit_faults(connection)
     assert "audit row 3" in fault

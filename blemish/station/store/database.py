@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ def database_url(data: Path, database: str) -> sa.URL:
 def open_database(data: Path, database: str = "sqlite") -> Engine:
     """The engine of a station's database; its tables are there. Raises StoreError."""
     url = database_url(data, database)
+    if url.get_backend_name() == "postgresql" and not _is_installed("psycopg"):
+        raise SettingsError(
+            'database: PostgreSQL needs the extra `station-postgres`: pip install "blemish[station-postgres]"'
+        )
     engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     if url.get_backend_name() == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
@@ -51,6 +56,14 @@ def open_database(data: Path, database: str = "sqlite") -> Engine:
     with told_as_store_error(engine), engine.begin() as connection:
         _make(connection)
     return engine
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -101,7 +114,7 @@ def append_only_statements(table: str, dialect: str) -> list[str]:
         ]
     return [
         "CREATE OR REPLACE FUNCTION blemish_append_only() RETURNS trigger AS "
-        "'BEGIN RAISE EXCEPTION ''% is append-only'', TG_TABLE_NAME; END' LANGUAGE plpgsql",
+        "'BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || '' is append-only''; END' LANGUAGE plpgsql",
         f'CREATE TRIGGER "{table}_append_only" BEFORE UPDATE OR DELETE ON "{table}" '
         "FOR EACH ROW EXECUTE FUNCTION blemish_append_only()",
     ]
