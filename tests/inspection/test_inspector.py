@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from blemish.bundle.bundle import Bundle
+from blemish.decisions.promise import make_promise
 from blemish.decisions.zones import zone_from_mask, zone_from_polygons
 from blemish.errors import BundleError, CalibrationError, ImageError
 from blemish.inspection.inspector import Inspector
@@ -32,6 +33,7 @@ def fake(bundle: Bundle) -> Make:
             "good_map_maxima": (0.1, 0.2, 0.3, 0.5),
             "regions": RegionSettings(grow_threshold=0.4, closing_px=0, join_px=0),
             "display_spread": 0.25,
+            "promise": make_promise(4, 0.05),
             **calibration,
         }
         thresholds: Calibration = dataclasses.replace(bundle.calibration, **facts)
