@@ -25,12 +25,12 @@ from blemish.detectors.base import FitRequest
 from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, load_detector
 from blemish.weights import find_backbone
 from blemish.workflow.detector_settings import make_settings
-from blemish.workflow.input_size import MAX_MS, choose_size
+from blemish.workflow.input_size import choose_size
 
 BLANK = np.zeros((256, 256, 3), np.uint8)
 
 
-def measure(index: DatasetIndex, seed: int, max_ms: float) -> dict[str, Any]:
+def measure(index: DatasetIndex, seed: int, max_ms: float | None) -> dict[str, Any]:
     detector = load_detector(DEFAULT_DETECTOR)
     request = FitRequest[Any](
         images=[BLANK],
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--max-ms", type=float, default=MAX_MS)
+    parser.add_argument("--max-ms", type=float, help="the most that an image may take; by default as in training")
     arguments = parser.parse_args()
     rows = []
     for place in arguments.data:
