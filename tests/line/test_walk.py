@@ -15,7 +15,7 @@ from blemish.line.stream import run
 from blemish.model import Model, train
 from blemish.watching.watch import Watch
 
-MOST_FILES = 28
+MOST_FILES = 30
 
 
 def file_of(frame: FrameType | None) -> str | None:
