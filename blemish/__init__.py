@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from blemish.model import Model, load, train
     from blemish.registry import detector_names
     from blemish.schema import Calibration, Evaluation, ReadSettings, Region, TrainingRun, Verdict
+    from blemish.study.comparison import Comparison, compare
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ _HOMES = {
     "Calibration": "blemish.schema",
     "CalibrationError": "blemish.errors",
     "Cancelled": "blemish.errors",
+    "Comparison": "blemish.study.comparison",
     "DataError": "blemish.errors",
     "EngineError": "blemish.errors",
     "EngineWarning": "blemish.errors",
@@ -54,6 +56,7 @@ _HOMES = {
     "TrainingError": "blemish.errors",
     "TrainingRun": "blemish.schema",
     "Verdict": "blemish.schema",
+    "compare": "blemish.study.comparison",
     "detector_names": "blemish.registry",
     "load": "blemish.model",
     "open_source": "blemish.line.addresses",
@@ -67,6 +70,7 @@ __all__ = [
     "Calibration",
     "CalibrationError",
     "Cancelled",
+    "Comparison",
     "DataError",
     "EngineError",
     "EngineWarning",
@@ -82,6 +86,7 @@ __all__ = [
     "TrainingError",
     "TrainingRun",
     "Verdict",
+    "compare",
     "detector_names",
     "load",
     "open_source",

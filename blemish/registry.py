@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
+from blemish.boundary import boundary
 from blemish.errors import SettingsError
+from blemish.files import why_not_a_file
 from blemish.spelling import did_you_mean, find_name
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ SINKS = {
     "copy": "blemish.line.sorting:SortSink",
     "csv": "blemish.line.sinks:CsvSink",
     "jsonl": "blemish.line.sinks:JsonLinesSink",
+    "maps": "blemish.line.sinks:MapSink",
     "overlays": "blemish.line.sinks:OverlaySink",
     "parquet": "blemish.line.parquet:ParquetSink",
     "sqlite": "blemish.line.history:HistorySink",
@@ -58,6 +64,8 @@ SINK_PACKAGES = {"parquet": "pyarrow"}
 LEARN_PACKAGES = ("torch", "lightning", "safetensors")
 """What the extra `learn` brings and its detectors import, some of it only once a training begins."""
 
+FILE_MODULES = "blemish_file_"
+"""Modules of detectors in Python files begin so."""
 PLUGIN_GROUP = "blemish.detectors"
 SOURCE_GROUP = "blemish.sources"
 SINK_GROUP = "blemish.sinks"
@@ -75,7 +83,15 @@ def detector_names() -> tuple[str, ...]:
 
 
 def detector_name(name: str) -> str:
-    """The name as the registry has it: `PatchCore` is `patchcore`. Raises SettingsError where there is none."""
+    """The name as the registry has it: `PatchCore` is `patchcore`; of a Python file, its full path.
+
+    Raises SettingsError where there is none.
+    """
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        if reason := why_not_a_file(path):
+            raise SettingsError(f"{name}: {reason}")
+        return str(path)
     found = find_name(name, detector_names())
     if found is None:
         hint = did_you_mean(name, detector_names())
@@ -86,6 +102,8 @@ def detector_name(name: str) -> str:
 def load_detector(name: str) -> Detector:
     """The detector module of that name. Raises SettingsError where there is none or an extra is missing."""
     name = detector_name(name)
+    if name.endswith(".py"):
+        return _load_file(Path(name))
     module = DETECTORS.get(name)
     if module is None:
         module = next(point.value for point in entry_points(group=PLUGIN_GROUP) if point.name == name)
@@ -98,6 +116,33 @@ def load_detector(name: str) -> Detector:
             )
     detector: Detector = importlib.import_module(module)
     return detector
+
+
+def detector_label(name: str) -> str:
+    """What a detector is called in tables and bundles: the name, or that of its file.
+
+    >>> detector_label("patchcore"), detector_label("/home/ann/my_detector.py")
+    ('patchcore', 'my_detector')
+    """
+    return Path(name).stem if name.endswith(".py") else name
+
+
+def _load_file(path: Path) -> Detector:
+    """The detector in a Python file: a module with `INFO` and `fit`."""
+    name = f"{FILE_MODULES}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look up the module that they were defined in
+    with boundary(path, SettingsError, "docs/detectors.md shows how a detector is written"):
+        spec.loader.exec_module(module)
+    lacking = [part for part in ("INFO", "fit") if not hasattr(module, part)]
+    if lacking:
+        raise SettingsError(
+            f"{path}: no detector: the file defines no {' and no '.join(lacking)}; see docs/detectors.md"
+        )
+    return cast("Detector", module)
 
 
 def source_names() -> tuple[str, ...]:

@@ -113,6 +113,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "argon2": {"station"},
     "ray": {"cluster", "learned/ray_workers.py"},
     "pyarrow": {"cluster", "line/parquet.py"},
+    "pandas": {"study"},
+    "polars": {"study"},
     "typer": {"cli"},
     "tomllib": {"cli"},
     "tomli": {"cli", "station"},

@@ -131,7 +131,7 @@ def _text(value: Any, place: str) -> str:
 
 
 def _from_config(arguments: Sequence[str], command: str, options: Mapping[str, Option]) -> list[str]:
-    if "config" not in options:
+    if "config" not in options or options["config"].is_flag:
         return []
     path = None
     for place, argument in enumerate(arguments):

@@ -25,10 +25,14 @@ def info(
     lineage: Annotated[
         bool, typer.Option("--lineage", help="List the teachings so far: what was shown, when, by whom and why.")
     ] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print a config file for `train --config` that makes such a bundle again.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what a bundle holds, what it decides by and what it promises, after opening it as `inspect` does."""
     from blemish import model
+    from blemish.cli.config import config_lines, training_config
     from blemish.decisions.changes import describe
     from blemish.decisions.explain import explain
     from blemish.decisions.judge import display_score
@@ -43,6 +47,13 @@ def info(
         return
     if lineage:
         show_lineage(made, json=json)
+        return
+    if config:
+        table, notes = training_config(made)
+        if json:
+            print_json({"train": table, "notes": notes})
+        for line in () if json else config_lines("train", table, notes):
+            show(line)
         return
     _ = opened.inspector  # what it cannot open is told here, too
     manifest, calibration, told = made.manifest, made.calibration, made.sensitivity

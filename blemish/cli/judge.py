@@ -20,6 +20,7 @@ from blemish.cli.console import (
 )
 from blemish.cli.options import (
     BundleFile,
+    ConfigFile,
     EngineName,
     Json,
     MaxPixels,
@@ -53,6 +54,7 @@ def evaluate(
     threads: Threads = 0,
     page: Page = None,
     max_pixels: MaxPixels = None,
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle (or saved maps) on labelled test images; with -o, write a report page."""
@@ -126,13 +128,17 @@ def inspect(
         bool, typer.Option("--move", help="With -o: move image files to accept, review, reject or unreadable there.")
     ] = False,
     copy: Annotated[bool, typer.Option("--copy", help="With -o: copy image files to these folders.")] = False,
+    save_maps: Annotated[
+        bool,
+        typer.Option("--save-maps", help="With -o: keep raw anomaly maps too, as .npy files in its folder maps."),
+    ] = False,
     sinks: Annotated[
         list[str] | None,
         typer.Option(
             "--sink",
             metavar="NAME:PLACE",
-            help="Another place for verdicts: csv:FILE, jsonl:FILE, overlays:FOLDER, copy:FOLDER, sqlite:FILE, "
-            "parquet:FOLDER (extra `parquet`), or that of a plug-in; may be given many times.",
+            help="Another place for verdicts: csv:FILE, jsonl:FILE, overlays:FOLDER, maps:FOLDER, copy:FOLDER, "
+            "sqlite:FILE, parquet:FOLDER (extra `parquet`), or that of a plug-in; may be given many times.",
         ),
     ] = None,
     rate: Annotated[
@@ -166,6 +172,7 @@ def inspect(
     part: Annotated[
         Literal["folder", "hour"], typer.Option(help="With --ray: what cuts the table into parts.")
     ] = "folder",
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Give a verdict on each image: accept, review or reject; with -o, also overlay pictures."""
@@ -183,9 +190,9 @@ def inspect(
             raise SettingsError(
                 "with --ray leave out --lot, --drift-state and --threads: workers judge in no order, one core each"
             )
-        if follow is not None or move or copy or sinks or rate is not None or not places:
+        if follow is not None or move or copy or sinks or save_maps or rate is not None or not places:
             raise SettingsError(
-                "with --ray give folders of images, and leave out --follow, --move, --copy, --sink, --rate"
+                "with --ray give folders of images, and leave out --follow, --move, --copy, --sink, --save-maps, --rate"
             )
         judged_there = inspect_on_ray(bundle, places, output, ray, engine=engine, reading=reading, part=part, json=json)
         raise typer.Exit(2 if judged_there["unreadable"] else int(fail_on_reject and judged_there["reject"] > 0))
@@ -202,7 +209,7 @@ def inspect(
     events = run(
         source,
         inspector,
-        _sinks(folder, sinks or (), is_moving=move, is_copying=copy),
+        _sinks(folder, [*(sinks or ()), *_map_sink(folder, save_maps)], is_moving=move, is_copying=copy),
         watch=drift,
         lot=false_discovery_rate if lot else None,
         num_threads=threads,
@@ -275,6 +282,12 @@ def _sinks(folder: Path | None, named: Sequence[str], *, is_moving: bool, is_cop
         raise SettingsError("--move and --copy exclude each other")
     kept = (SortSink(folder, is_moving=is_moving), *made, *output_sinks(folder))
     return (*kept, RemoveSink()) if is_moving else kept
+
+
+def _map_sink(folder: Path | None, is_wanted: bool) -> list[str]:
+    if is_wanted and folder is None:
+        raise SettingsError("--save-maps needs an output folder: -o out")
+    return [f"maps:{folder / 'maps'}"] if is_wanted and folder is not None else []
 
 
 def _named_sink(text: str) -> Sink:

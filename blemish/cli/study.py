@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from blemish.cli.console import print_json, say, show
-from blemish.cli.options import BackboneName, Json, RayAddress, Threads, parse_settings
+from blemish.cli.options import BackboneName, ConfigFile, Json, RayAddress, Threads, parse_settings
 from blemish.cli.progress import STUDY, progress_bars
 from blemish.errors import SettingsError
 from blemish.registry import DEFAULT_BACKBONE
@@ -35,6 +35,7 @@ def compare(
     task_cpus: Annotated[float, typer.Option(min=0.1, help="With --ray: CPUs set aside for one fit.")] = 2.0,
     task_gpus: Annotated[float, typer.Option(min=0.0, help="With --ray: GPUs set aside for one fit.")] = 0.0,
     task_memory_mb: Annotated[float, typer.Option(min=0.0, help="With --ray: memory set aside for one fit.")] = 2000.0,
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Fit and judge several detectors on several data sets; run again to go on where it was stopped."""

@@ -14,10 +14,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
+
+import numpy as np
 
 from blemish.datasets.listing import OVERLAYS, VERDICTS
 from blemish.errors import OutputError
@@ -29,24 +32,41 @@ CSV_COLUMNS = (
     "path",
     "time",
     "decision",
-    "score",
-    "threshold",
-    "p_value",
     "display_score",
     "num_regions",
-    "regions",
-    "milliseconds",
+    "region_x",
+    "region_y",
+    "region_width",
+    "region_height",
+    "region_area_px",
+    "region_area_mm2",
+    "region_length_px",
+    "region_length_mm",
     "reasons",
     "error",
     "overlay",
     "sorted_to",
     "part_id",
     "lot_id",
+    "milliseconds",
+    "p_value",
+    "score",
+    "threshold",
     "bundle_id",
 )
-CSV_REGION = ("box", "area_px", "area_mm2", "length_px", "length_mm", "peak_score")
-"""What a table says of a region; the outlines are in the JSON lines."""
+"""The columns of a table. `region_` tells of the first region, that with the largest peak; the JSON lines have all."""
+_DECIMALS = {
+    "display_score": 1,
+    "region_area_px": 1,
+    "region_area_mm2": 4,
+    "region_length_px": 1,
+    "region_length_mm": 3,
+    "milliseconds": 1,
+}
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it spreadsheet programs take UTF-8 for a code page."""
 TABLE = "verdicts.csv"
+_HEADER = BYTE_ORDER_MARK + ",".join(CSV_COLUMNS)
 UNFINISHED_SECONDS = 1.0
 """So old is a row without its fellow at least, before nobody can be about to write that."""
 
@@ -119,15 +139,15 @@ class JsonLinesSink:
 
 
 class CsvSink:
-    """One row for each verdict and each unreadable item, appended to `path` under a header.
+    """One row for each verdict and each unreadable item, appended to `path` under a header, for spreadsheet programs.
 
-    Numbers have six digits, and no cell is a formula; the regions are one cell, as JSON.
+    UTF-8 with a byte order mark, local times, rounded numbers, no outlines; no cell is a formula. See `CSV_COLUMNS`.
     """
 
     needs_picture = False
 
     def __init__(self, path: Path) -> None:
-        self._lines = _LineFile(Path(path), _is_csv_row, _is_torn_csv, header=",".join(CSV_COLUMNS))
+        self._lines = _LineFile(Path(path), _is_csv_row, _is_torn_csv, header=_HEADER)
 
     def __enter__(self) -> CsvSink:
         self._lines.open()
@@ -141,13 +161,8 @@ class CsvSink:
     def write(self, event: Event) -> None:
         if not isinstance(event, (Judged, Unreadable)):
             return
-        row = event_row(event, self._lines.path.parent) or {}
-        if isinstance(event, Judged):
-            regions = [{name: _short(region[name]) for name in CSV_REGION} for region in row["regions"]]
-            row["regions"] = json_text(regions)
-            row["reasons"] = "; ".join(row["reasons"])
+        cells = _table_cells(event_row(event, self._lines.path.parent) or {})
         text = io.StringIO()
-        cells = {name: _cell(row.get(name)) for name in CSV_COLUMNS}
         csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n").writerow(cells)
         self._lines.append(text.getvalue()[:-1])
 
@@ -184,6 +199,39 @@ class OverlaySink:
             folder, file_name(source.stem) or "image", ".png", lambda path: write_new_file(path, picture)
         )
         return dataclasses.replace(event, overlay=path)
+
+
+class MapSink:
+    """The raw anomaly map of each verdict in `folder`, as `.npy`: float32 (height, width), of the graph's map size.
+
+    A map is named after the last two folders of its image, so that `blemish evaluate --maps` finds those of a data set:
+    `test/scratch/000.npy`. No file is ever replaced: where there is one of that name, the new one gets `_2`.
+    """
+
+    needs_picture = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(folder)
+        self._names = NewNames()
+
+    def __enter__(self) -> MapSink:
+        make_folder(self._folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def write(self, event: Event) -> None:
+        if not isinstance(event, Judged):
+            return
+        content = io.BytesIO()
+        np.save(content, np.asarray(event.verdict.anomaly_map, np.float32), allow_pickle=False)
+        source = Path(event.origin.name)
+        folder = self._folder / file_name(source.parent.parent.name) / file_name(source.parent.name)
+        self._names.make(
+            folder, file_name(source.stem) or "image", ".npy", lambda path: write_new_file(path, content.getvalue())
+        )
 
 
 class NewNames:
@@ -247,7 +295,12 @@ class _LineFile:
         except OutputError:
             self.close()
             raise
-        if first != self._header if self._header else first and not self._is_torn(first.encode()):
+        header = self._header.removeprefix(BYTE_ORDER_MARK)
+        if (
+            first.removeprefix(BYTE_ORDER_MARK) != header
+            if self._header
+            else first and not self._is_torn(first.encode())
+        ):
             self.close()
             kind = "a table with other columns" if self._header else "something else"
             raise OutputError(f"{self.path}: already holds {kind} ({first[:60]}); choose another file")
@@ -375,7 +428,7 @@ def _mark(line: bytes) -> list[str]:
     """Path and time of a JSON line as the table has them."""
     try:
         row = json.loads(line)
-        return [_cell(row["path"]), _cell(row["time"])]
+        return [_cell(row["path"]), _cell(_local_time(row["time"]))]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
@@ -390,22 +443,41 @@ def _is_json_row(rest: bytes) -> bool:
 def _cells(row: str) -> list[str]:
     """The cells of a row, none where it is no row of a table."""
     try:
-        return next(csv.reader([row]), [])
+        return next(csv.reader([row.removeprefix(BYTE_ORDER_MARK)]), [])
     except csv.Error:  # a damaged file may hold what no cell can be so long
         return []
 
 
 def _is_csv_row(rest: bytes) -> bool:
     """Whether a row is whole: its last cell, the bundle's id, has its full length."""
-    text = rest.decode("utf-8", errors="replace")
-    cells = _cells(text)
-    return text == ",".join(CSV_COLUMNS) or (
+    cells = _cells(rest.decode("utf-8", errors="replace"))
+    return tuple(cells) == CSV_COLUMNS or (
         len(cells) == len(CSV_COLUMNS) and re.fullmatch(r"[0-9a-f]{16}", cells[-1]) is not None
     )
 
 
 def _is_torn_csv(rest: bytes) -> bool:
-    return ",".join(CSV_COLUMNS).encode().startswith(rest)
+    return any(header.encode().startswith(rest) for header in (_HEADER, _HEADER.removeprefix(BYTE_ORDER_MARK)))
+
+
+def _table_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of a row as a table has them."""
+    cells = {**row, "time": _local_time(row["time"]), "reasons": "; ".join(row.get("reasons", ()))}
+    for region in row.get("regions", ())[:1]:
+        sides = zip(("x", "y", "width", "height"), region["box"], strict=True)
+        cells |= {f"region_{name}": value for name, value in (*sides, *region.items())}
+    for name, digits in _DECIMALS.items():
+        if isinstance(value := cells.get(name), float):
+            cells[name] = round(value, digits)
+    return {name: _cell(cells.get(name)) for name in CSV_COLUMNS}
+
+
+def _local_time(text: str | None) -> str | None:
+    """A time of a row as spreadsheet programs read it: of this place, to the millisecond."""
+    if text is None:
+        return None
+    time = datetime.fromisoformat(text).astimezone()
+    return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}"
 
 
 def _cell(value: Any) -> str:

@@ -19,7 +19,7 @@ from blemish.datasets.index import list_categories, open_dataset
 from blemish.detectors.base import Detector
 from blemish.errors import DataError, SettingsError
 from blemish.files import hash_file, write_file
-from blemish.registry import DEFAULT_BACKBONE, detector_name, load_detector
+from blemish.registry import DEFAULT_BACKBONE, FILE_MODULES, detector_label, detector_name, load_detector
 from blemish.runtime.threads import budget, usable_cores
 from blemish.schema import Device, Progress, TrainingRun, silent
 from blemish.study.row import read_row
@@ -86,7 +86,7 @@ class StudyTask:
 
     @property
     def _name(self) -> str:
-        return f"{self.data.name}-{self.detector}-{self.key}"
+        return f"{self.data.name}-{detector_label(self.detector)}-{self.key}"
 
 
 def plan_study(
@@ -188,7 +188,9 @@ def code_hash(module: Detector) -> str:
     packages = (*NUMERICAL_PACKAGES, *(["torch"] if module.INFO.needs_torch else []))
     versions = [(package, importlib.metadata.version(package)) for package in packages]
     own = _source_hash(__name__.partition(".")[0])
-    plugin = _source_hash(getattr(module, "__name__", "").partition(".")[0])
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None) or ""
+    is_file = name.startswith(FILE_MODULES)
+    plugin = hash_file(Path(file)) if is_file else _source_hash(name.partition(".")[0])
     return hashlib.sha256(json.dumps([__version__, versions, own, plugin]).encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from blemish.files import locked
 from blemish.images.decode import read_image
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.overlay import map_scale
-from blemish.registry import load_detector
+from blemish.registry import detector_label, load_detector
 from blemish.reports.gallery import ComparedPart
 from blemish.reports.report import evaluation_json
 from blemish.runtime.threads import at_most, budget
@@ -78,7 +78,7 @@ def _do_task(task: StudyTask, threads: int, progress: Progress) -> None:
     evaluation = evaluate(Inspector(bundle, threads=threads), task.data, progress=progress)
     row = {
         "category": readable(task.data.name),
-        "detector": task.detector,
+        "detector": detector_label(task.detector),
         "seed": task.seed,
         "bundle": path.relative_to(task.folder).as_posix(),
         "bundle_bytes": path.stat().st_size,
@@ -113,7 +113,7 @@ def make_study(
         finished: dict[str, StudyTask] = {}
         for task in tasks:
             if task.data == data and task.is_finished:
-                finished.setdefault(task.detector, task)  # of several seeds the first
+                finished.setdefault(detector_label(task.detector), task)  # of several seeds the first
         inspectors = {detector: Inspector(read_bundle(task.bundle_path)) for detector, task in finished.items()}
         for place in choose_parts(index.test):
             item = index.test[place]

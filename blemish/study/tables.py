@@ -157,13 +157,15 @@ def detectors_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for each detector, category and seed, each metric with its limits."""
     names = [name for column in COLUMNS for name in (column.name, f"{column.name}_low", f"{column.name}_high")]
-    lines = []
-    for row in rows:
-        line = {name: row[name] for name in ("category", "detector", "seed", "num_good", "num_defective")}
-        for column in COLUMNS:
-            line |= _csv_cells(column, _cell(row, column))
-        lines.append(line)
-    return _csv(["category", "detector", "seed", "num_good", "num_defective", *names], lines)
+    return _csv(["category", "detector", "seed", "num_good", "num_defective", *names], [row_cells(row) for row in rows])
+
+
+def row_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of a row: names, counts, and each metric with its limits where it has some."""
+    cells = {name: row[name] for name in ("category", "detector", "seed", "num_good", "num_defective")}
+    for column in COLUMNS:
+        cells |= _csv_cells(column, _cell(row, column))
+    return cells
 
 
 def table_csv(tables: Sequence[Table]) -> str:

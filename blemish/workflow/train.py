@@ -29,7 +29,7 @@ from blemish.decisions.wishes import CalibrationSettings
 from blemish.detectors.base import NO_DEFECTS, Defects, Detector, DetectorInfo, FitRequest, Preset
 from blemish.errors import CalibrationError, DataError, ImageError, SettingsError
 from blemish.images.resize import RESIZE_RULE, check_side, choose_input_hw, size_within
-from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, detector_name, load_detector
+from blemish.registry import DEFAULT_BACKBONE, DEFAULT_DETECTOR, detector_label, detector_name, load_detector
 from blemish.runtime.peak_memory import peak_memory_mb
 from blemish.runtime.threads import at_most, usable_cores
 from blemish.schema import (
@@ -313,7 +313,7 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        detector=request.detector,
+        detector=detector_label(request.detector),
         settings=settings_json(module.INFO, settings),
         seed=request.seed,
         input_hw=made.pictures.hw,

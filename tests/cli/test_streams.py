@@ -88,7 +88,7 @@ def test_every_name_is_told_and_written_as_one_line(
     assert rows[0]["path"] == kept[0]["path"]
     if ODD_NAMES[name].isascii() or name == "long":
         assert rows[0]["path"] == str(place)
-    with (tmp_path / "out" / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "out" / "verdicts.csv").open(encoding="utf-8-sig", newline="") as file:
         [row] = csv.DictReader(file)
     assert is_safe(row["path"].encode())
     assert len(list((tmp_path / "out" / "overlays").rglob("*.png"))) == 1

@@ -19,7 +19,7 @@ from blemish.line.camera import CameraSource
 from blemish.line.events import Event, Item, Judged, Origin
 from blemish.line.follow import FollowSource
 from blemish.line.history import HistorySink
-from blemish.line.sinks import CsvSink, JsonLinesSink, OverlaySink, Sink
+from blemish.line.sinks import CsvSink, JsonLinesSink, MapSink, OverlaySink, Sink
 from blemish.line.sorting import RemoveSink, SortSink
 from blemish.line.sources import ArraySource, FileSource, QueueSource, ReplaySource, Source
 from blemish.registry import SINKS, SOURCES, load_sink, load_source, sink_names, source_names
@@ -57,6 +57,7 @@ MADE: dict[str, Callable[[Path], Sink]] = {
     "jsonl": lambda folder: JsonLinesSink(folder / "v.jsonl"),
     "csv": lambda folder: CsvSink(folder / "v.csv"),
     "overlays": lambda folder: OverlaySink(folder / "overlays"),
+    "maps": lambda folder: MapSink(folder / "maps"),
     "copy": lambda folder: SortSink(folder / "sorted"),
     "sqlite": lambda folder: HistorySink(folder / "history.db"),
     "parquet": lambda folder: load_sink("parquet")(str(folder / "table")),

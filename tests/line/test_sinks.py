@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def read_table(path: Path) -> list[dict]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -125,8 +125,35 @@ class TestTables:
         assert tuple(row) == CSV_COLUMNS
         assert (row["path"], row["num_regions"], row["reasons"]) == (path, "1", "first; second")
         assert row["score"] == "9.12346", "digits that mean nothing make a table hard to read"
-        assert json.loads(row["regions"])[0]["box"] == [4, 6, 8, 6]
-        assert "contour" not in row["regions"]
+        assert [row[f"region_{side}"] for side in ("x", "y", "width", "height")] == ["4", "6", "8", "6"]
+        assert not any("[" in cell or "{" in cell for cell in row.values())
+
+    def test_a_spreadsheet_program_knows_the_letters_and_the_time(self, tmp_path: Path, judged_of):
+        taken = datetime(2026, 11, 26, 10, 20, 30, 456789, tzinfo=timezone(timedelta(hours=1)))
+        with CsvSink(tmp_path / "v.csv") as sink:
+            sink.write(judged_of("ä.png", origin=Origin("ä.png", time=taken)))
+        with CsvSink(tmp_path / "v.csv") as sink:
+            sink.write(judged_of("ö.png"))
+        content = (tmp_path / "v.csv").read_bytes()
+        assert content.startswith(b"\xef\xbb\xbfpath,time,decision,")
+        assert content.count(b"\xef\xbb\xbf") == 1
+        [row, _] = read_table(tmp_path / "v.csv")
+        local = taken.astimezone()
+        assert row["time"] == f"{local:%Y-%m-%d %H:%M:%S}.456"
+        assert datetime.fromisoformat(row["time"]).astimezone() == local.replace(microsecond=456000)
+
+    def test_numbers_are_rounded_for_reading(self, tmp_path: Path, judged_of):
+        with CsvSink(tmp_path / "v.csv") as sink:
+            sink.write(judged_of("a.png"))
+        [row] = read_table(tmp_path / "v.csv")
+        for name in ("display_score", "region_area_px", "region_length_px", "milliseconds"):
+            assert len(row[name].partition(".")[2]) <= 1, name
+
+    def test_a_table_that_an_earlier_program_began_without_the_mark_goes_on(self, tmp_path: Path, judged_of):
+        (tmp_path / "v.csv").write_text(HEADER, encoding="utf-8")
+        with CsvSink(tmp_path / "v.csv") as sink:
+            sink.write(judged_of("a.png"))
+        assert [row["path"] for row in read_table(tmp_path / "v.csv")] == ["a.png"]
 
     @pytest.mark.parametrize("path", ["two\nlines.png", "\x1b[31m.png", "a\u2028b.png"])
     def test_no_name_breaks_the_table(self, tmp_path: Path, judged_of, path):
