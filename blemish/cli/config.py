@@ -25,6 +25,7 @@ def training_config(bundle: Bundle) -> tuple[dict[str, Any], list[str]]:
         "backbone": manifest.backbone.name if manifest.backbone else None,
         "size": f"{height}x{width}" if tiling is None else str(height),
         "tile": None if tiling is None else tiling.tile_px,
+        "align": "off" if manifest.alignment is None else "part",
         "seed": manifest.seed,
         "calibration": calibration.method,
         "trust": manifest.facts.get("trusted") or None,
