@@ -69,8 +69,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {*BELOW, "workflow", "reports"},
     "cluster": {*BELOW, "workflow", "study"},
     "model": {*BELOW, "workflow", "reports"},
-    "cli": {*BELOW, "workflow", "reports", "study", "cluster", "model", "station", "editor"},
+    "cli": {*BELOW, "workflow", "reports", "study", "cluster", "model", "station", "editor", "serve"},
     "samples": {"images", "alignment"},
+    "serve": {*BELOW, "model"},
     "station": {*BELOW, "model", "workflow", "reports", "testing.tiny"},
     "testing": {*BELOW, "model", "workflow", "station"},
 }
@@ -106,9 +107,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     },
     "matplotlib": {"inspection"},
     "jinja2": {"reports", "station/web/pages.py"},
-    "fastapi": {"station"},
-    "starlette": {"station"},
-    "uvicorn": {"station"},
+    "fastapi": {"station", "serve"},
+    "starlette": {"station", "serve"},
+    "uvicorn": {"station", "serve"},
     "sqlalchemy": {"station", "testing/station.py"},
     "argon2": {"station"},
     "ray": {"cluster", "learned/ray_workers.py"},
@@ -130,6 +131,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "weights",
         "workflow",
         "study",
+        "serve",
         "cluster",
         "station/settings.py",
         "station/core/lane_file.py",
@@ -150,6 +152,7 @@ NEEDS_EXTRA = {
 }
 """File -> the package of an extra that it imports at once; nobody imports the file where that is missing."""
 NEEDS_EXTRA |= {path.relative_to(PACKAGE).as_posix(): "fastapi" for path in (PACKAGE / "station").rglob("*.py")}
+NEEDS_EXTRA |= {f"serve/{name}.py": "fastapi" for name in ("app", "run")}
 NEEDS_EXTRA |= {"testing/station.py": "fastapi"}
 
 

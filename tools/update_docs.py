@@ -24,6 +24,7 @@ COMMANDS = (
     "teach",
     "sensitivity",
     "compare",
+    "serve",
     "verify",
     "bench",
     "quantize",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from blemish import __version__
-from blemish.cli import data, decide, facts, judge, learn, sensitivity, speed, station, study, teach, zones
+from blemish.cli import data, decide, facts, judge, learn, sensitivity, serve, speed, station, study, teach, zones
 from blemish.cli.arguments import complete
 from blemish.cli.console import EXIT_FAULT, EXIT_USER, is_reader_gone, lost_output, own_streams, say
 from blemish.errors import BlemishError, EngineWarning, PageWarning
@@ -33,6 +33,7 @@ for command in (
     teach.teach,
     sensitivity.sensitivity,
     study.compare,
+    serve.serve,
     speed.verify,
     speed.bench,
     speed.quantize,
