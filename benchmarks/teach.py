@@ -9,7 +9,8 @@ threshold (5 % false rejects), before and after. Test images have no say in any 
 defects of all kinds; `10-without-masks` hides their masks; `10-without-crack` shows ten of all other kinds and judges
 the defects of that kind alone.
 
-Writes `teach.json`; rows of scenarios that are not measured again are kept.
+Parts are not laid straight, and each image counts as a part of its own. Writes `teach.json` after each draw. Draws that
+it holds are not measured again: remove the file to begin anew.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _measured(data: Path) -> dict[str, Any]:
 
     patchcore.fit = keeping
     try:
-        train(TrainRequest(data=data, size=256))
+        train(TrainRequest(data=data, size=256, align="off"))
     finally:
         patchcore.fit = fit
     request, made = kept
@@ -202,7 +203,7 @@ def measure(prepared: Prepared, scenario: str, draw: int) -> dict[str, float]:
 
 
 def summary(prepared: Prepared, scenario: str, draws: Sequence[dict[str, float]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": prepared.name, "scenario": scenario, "num_draws": len(draws)}
+    row: dict[str, Any] = {"name": prepared.name, "scenario": scenario, "num_draws": len(draws), "draws": list(draws)}
     for name in draws[0]:
         values = [one[name] for one in draws]
         row[name] = round(statistics.fmean(values), 4)
@@ -228,15 +229,21 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     path = arguments.output / "teach.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
     for data in arguments.data:
         prepared = prepare(data, arguments.cache)
         for scenario in arguments.scenario or scenarios_of(prepared):
-            made = summary(prepared, scenario, [measure(prepared, scenario, draw) for draw in range(arguments.draws)])
-            print(json.dumps(made), flush=True)
-            rows = [row for row in rows if (row["name"], row["scenario"]) != (data.name, scenario)] + [made]
-            rows.sort(key=lambda row: (row["name"], row["scenario"]))
-            write_record(path, {**origin("blemish", "numpy", "onnxruntime"), "rows": rows})
+            draws: list[dict[str, float]] = []
+            rows = json.loads(path.read_text())["rows"] if path.exists() else []
+            for row in rows:
+                if (row["name"], row["scenario"]) == (data.name, scenario):
+                    draws = row["draws"]
+            rows = [row for row in rows if (row["name"], row["scenario"]) != (data.name, scenario)]
+            while len(draws) < arguments.draws:
+                draws.append(measure(prepared, scenario, len(draws)))
+                made = summary(prepared, scenario, draws)
+                print(json.dumps(made), flush=True)
+                ordered = sorted([*rows, made], key=lambda row: (row["name"], row["scenario"]))
+                write_record(path, {**origin("blemish", "numpy", "onnxruntime"), "rows": ordered})
 
 
 if __name__ == "__main__":

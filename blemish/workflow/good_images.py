@@ -23,7 +23,10 @@ DataSource = str | Path | DatasetIndex | Sequence[Any]
 
 @dataclass(frozen=True)
 class GoodImages:
-    """The images to fit and calibrate on: paths or arrays, what each is called, and where they come from."""
+    """The images to fit and calibrate on: paths or arrays, what each is called, and where they come from.
+
+    `weights` say how much each counts in the calibration, 0 to 1; empty where all count alike.
+    """
 
     name: str
     fingerprint: str
@@ -32,6 +35,11 @@ class GoodImages:
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reading: ReadSettings = AS_THEY_ARE
+    weights: tuple[float, ...] = ()
+
+    def weighed(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each image counts, given its share of its part."""
+        return shares * np.array(self.weights) if self.weights else shares
 
     def only(self, places: NDArray[np.intp]) -> GoodImages:
         """Some of the images, in the given order."""
@@ -40,6 +48,7 @@ class GoodImages:
             self,
             sources=tuple(self.sources[place] for place in chosen),
             names=tuple(self.names[place] for place in chosen),
+            weights=tuple(self.weights[place] for place in chosen) if self.weights else (),
         )
 
 

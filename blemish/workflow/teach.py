@@ -228,8 +228,21 @@ def _good_images(bundle: Bundle, request: TeachRequest, pictures: Pictures, defe
         sources,
         tuple(path.as_posix() for path in sources),
         reading=bundle.manifest.reading(request.reading),
+        weights=(*(1.0 for _ in training), *confirmed_weights(bundle.calibration.promise.num_over, len(unique))),
     )
     return _Good(images, tuple(hashes[path] for path in sources), len(training))
+
+
+def confirmed_weights(num_over: int, num_confirmed: int) -> tuple[float, ...]:
+    """How much each of the confirmed good images counts in the calibration.
+
+    They were shown because they were rejected, so they say nothing of the parts that were accepted. With the `num_over`
+    rejected images of the training they share the weight that those have alone.
+
+    >>> confirmed_weights(9, 1), confirmed_weights(9, 3)
+    ((0.9,), (0.75, 0.75, 0.75))
+    """
+    return (max(num_over, 1) / (max(num_over, 1) + num_confirmed),) * num_confirmed
 
 
 def _missing(bundle: Bundle, num_missing: int, num_shown: int, num_known: int) -> str:

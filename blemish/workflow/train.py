@@ -288,12 +288,13 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
     fit = made.fit
     with boundary(f"detector {request.detector}", SettingsError, "docs/bundle-format.md says what a graph may hold"):
         check_graph(fit.graph, made.pictures.hw)
+    shares = good.weighed(parts.groups.shares())[made.held]
     thresholds = calibrate_held_out(
         made.found,
         made.pictures,
         graph_sha256=hashlib.sha256(fit.graph).hexdigest(),
         method=made.method,
-        shares=parts.groups.shares()[made.held],
+        shares=shares,
         settings=request.wishes,
         product=request.product,
     )
@@ -308,7 +309,7 @@ def train_on(request: TrainRequest, good: GoodImages, defects: Sequence[ImageIte
         )
     far = [good.names[int(made.held[place])] for place in suspects(made.found.scores)]
     far = [name for name in far if name not in request.trusted]
-    odd = odd_images(made.found.scores, request.wishes, shares=parts.groups.shares()[made.held])
+    odd = odd_images(made.found.scores, request.wishes, shares=shares)
     num_good, num_held = len(good.sources), len(made.held)
     manifest = Manifest(
         format_version=FORMAT_VERSION,

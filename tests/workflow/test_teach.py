@@ -125,6 +125,8 @@ def test_images_without_masks_and_confirmed_good_parts_are_taken(
     [row] = made.bundle.manifest.facts["lineage"]
     assert (len(row["shown"]), len(row["confirmed_good"]), row["kinds"]) == (2, 1, ["dents"])
     assert made.bundle.manifest.data.num_calibration == 25
+    shares = made.bundle.calibration.good_shares  # the training had one image over the threshold
+    assert sorted(shares) == [0.5] + [1.0] * 24
     assert made.bundle.manifest.facts["num_shown_without_mask"] == 1
     groups = [row["group"] for row in made.regression.counts()]
     assert groups == ["good", "confirmed good", "shown defect", "golden good"]
