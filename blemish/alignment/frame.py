@@ -70,6 +70,15 @@ def mask_in_picture(mask: Mask, pose: Pose, alignment: Alignment, image_hw: tupl
     return np.asarray(turned, np.bool_)
 
 
+def mask_between(mask: Mask, pose: Pose, image_hw: tuple[int, int]) -> Mask:
+    """A mask of the frame, of any size, between the corners of a pose; outside of the frame it is False."""
+    height, width = mask.shape
+    corners = np.array([(0, 0), (width, 0), (width, height)], np.float32) - 0.5
+    matrix = cv2.getAffineTransform(corners, np.array(pose.corners[:3], np.float32))
+    turned = cv2.warpAffine(mask.astype(np.uint8), matrix, image_hw[::-1], flags=cv2.INTER_NEAREST)
+    return np.asarray(turned, np.bool_)
+
+
 def map_in_picture(anomaly_map: AnomalyMap, pose: Pose, alignment: Alignment, image_hw: tuple[int, int]) -> AnomalyMap:
     """A map of the frame as one of the picture, about as fine; outside of the frame it has the map's least value."""
     matrix, hw = frame_matrix(pose, alignment), _map_hw(anomaly_map, pose, alignment, image_hw)

@@ -8,7 +8,7 @@ from pathlib import Path
 from blemish.images.taken import load_image
 from blemish.inspection.look import zone_of
 from blemish.inspection.overlay import draw_overlay, map_scale, png_bytes
-from blemish.schema import Alignment, Calibration, Image, ReadSettings, Verdict
+from blemish.schema import Calibration, Image, ReadSettings, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +18,11 @@ class PartDrawing:
     content: Path | bytes | Image = field(repr=False)
     calibration: Calibration = field(repr=False)
     reading: ReadSettings
-    alignment: Alignment | None = None
 
     def draw(self, verdict: Verdict) -> Image:
         """The overlay, uint8 RGB."""
         image = load_image(self.content, self.reading, name=verdict.path)
-        zone = zone_of(self.calibration.zone, self.alignment, verdict)
+        zone = zone_of(self.calibration.zone, verdict)
         return draw_overlay(image, verdict, map_scale(self.calibration), zone=zone)
 
     def png(self, verdict: Verdict) -> bytes:

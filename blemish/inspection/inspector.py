@@ -88,7 +88,7 @@ class Inspector:
 
     def with_drawing(self, verdict: Verdict, content: Path | bytes | Image) -> Verdict:
         """The verdict, which can draw itself on the image it is about."""
-        return replace(verdict, drawing=PartDrawing(content, self.bundle.calibration, self.reading, self.alignment))
+        return replace(verdict, drawing=PartDrawing(content, self.bundle.calibration, self.reading))
 
     def inspect_image(self, image: Image, name: str) -> Verdict:
         """The verdict on a decoded image, uint8 RGB."""

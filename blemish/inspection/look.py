@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
-from blemish.alignment.frame import map_in_picture, mask_in_picture, region_in_picture, straighten
+from blemish.alignment.frame import map_in_picture, mask_between, region_in_picture, straighten
 from blemish.bundle.manifest import Manifest
 from blemish.decisions.zones import zone_from_mask, zone_mask
 from blemish.images.resize import resize_image
@@ -57,12 +58,20 @@ def placed_in(verdict: Verdict, manifest: Manifest) -> Placed | None:
     return Placed(verdict.pose, manifest.alignment, verdict.image_hw)
 
 
-def zone_of(zone: Zone | None, alignment: Alignment | None, verdict: Verdict) -> Zone | None:
+def zone_of(zone: Zone | None, verdict: Verdict) -> Zone | None:
     """The zone as it lies on the picture of a verdict: where parts are laid straight, it moves with the part."""
-    if zone is None or alignment is None or verdict.pose is None:
+    if zone is None or verdict.pose is None:
         return zone
-    inside = mask_in_picture(zone_mask(zone, alignment.frame_hw), verdict.pose, alignment, verdict.image_hw)
+    inside = mask_between(zone_mask(zone, frame_hw_of(zone, verdict.pose)), verdict.pose, verdict.image_hw)
     return zone_from_mask(inside, verdict.image_hw) if inside.any() else None
+
+
+def frame_hw_of(zone: Zone, pose: Pose) -> tuple[int, int]:
+    """The size of the frame that a zone is about: that of its mask, or what lies between the corners."""
+    if zone.mask is not None:
+        return zone.mask.image_hw
+    first, second, third = pose.corners[:3]
+    return max(1, round(math.dist(second, third))), max(1, round(math.dist(first, second)))
 
 
 def look(session: Predicts, manifest: Manifest, image: Image, *, num_threads: int = 1) -> Looked:

@@ -170,7 +170,7 @@ class _Worker:
         if self._scale is not None:
             with contextlib.suppress(OutputError):  # the sink that asked for it says that there is none
                 time = "" if origin.time is None else f"{origin.time:%Y-%m-%d %H:%M:%S}"
-                zone = zone_of(self._inspector.bundle.calibration.zone, self._inspector.alignment, verdict)
+                zone = zone_of(self._inspector.bundle.calibration.zone, verdict)
                 picture = png_bytes(draw_overlay(image, verdict, self._scale, zone=zone, time=time))
         return Judged(origin, verdict, picture)
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.decisions.zones import zone_mask
-from blemish.inspection.overlay import color_map, fade_outside, map_scale, mask_contours
+from blemish.inspection.look import zone_of
+from blemish.inspection.overlay import color_map, fade_outside, frame_outline, map_scale, mask_contours
 from blemish.schema import (
     DEFECTIVE,
     GOOD,
@@ -63,6 +64,7 @@ class Tile:
     region_path: str
     mask_path: str
     zone_path: str
+    frame_path: str
     peak: tuple[float, float]
     overlap: str
 
@@ -121,6 +123,7 @@ def make_tile(picture: Picture, scale: tuple[float, float], zone: Zone | None = 
     tolerance = max(height, width) / 1000.0
     redrawn = picture.verdict.reconstruction
     mask = picture.mask if picture.mask is not None and picture.mask.any() else None
+    lying = zone_of(zone, picture.verdict)
     return Tile(
         name=_short_name(picture.verdict.path or str(picture.item.path)),
         picture=picture,
@@ -129,7 +132,8 @@ def make_tile(picture: Picture, scale: tuple[float, float], zone: Zone | None = 
         reconstruction="" if redrawn is None else photo_uri(redrawn),
         region_path="".join(_region_path(region, tolerance) for region in picture.verdict.regions),
         mask_path="" if mask is None else mask_outline(mask),
-        zone_path="" if zone is None else mask_outline(zone_mask(zone, (height, width))),
+        zone_path="" if lying is None else mask_outline(zone_mask(lying, (height, width))),
+        frame_path=_frame_path(picture.verdict),
         peak=_peak(picture.verdict.anomaly_map, (height, width)),
         overlap="" if mask is None else _overlap_words(mask, picture.verdict),
     )
@@ -242,6 +246,12 @@ def picture_uri(rgba: NDArray[np.uint8]) -> str:
 def _webp_uri(pixels: NDArray[np.uint8] | cv2.typing.MatLike, quality: int) -> str:
     _, encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])
     return f"data:image/webp;base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
+
+
+def _frame_path(verdict: Verdict) -> str:
+    """The frame of a part that was laid straight; empty where it was not."""
+    points = [] if verdict.pose is None else frame_outline(verdict.pose)
+    return "M" + "L".join(f"{x + 0.5:.1f} {y + 0.5:.1f}" for x, y in points) + "Z" if points else ""
 
 
 def _region_path(region: Region, tolerance: float) -> str:

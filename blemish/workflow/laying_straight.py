@@ -22,6 +22,8 @@ from blemish.schema import AS_THEY_ARE, Align, Alignment, Image, Progress, ReadS
 
 NUM_SAMPLED = 24
 """Good images that are looked at first, evenly spread: most products need no more to see that nothing is to be done."""
+MOST_UNSURE_SAMPLED = 2
+"""So many of these may show no single whole part; how many of all do is looked into then."""
 MOST_UNSURE = 0.02
 """Share of good images without a sure pose up to which "auto" lays parts straight."""
 FRAME_PIXELS = 1.5
@@ -60,7 +62,7 @@ def choose_alignment(
     if wanted == "auto":
         sampled = np.unique(np.linspace(0, len(images) - 1, NUM_SAMPLED).round().astype(np.intp))
         first = fit_part(_looks(images.subset(sampled), threads))
-        if first is None or not all(first.is_sure):
+        if first is None or first.is_sure.count(False) > MOST_UNSURE_SAMPLED:
             return LaidStraight(None, "off: the good images do not all show one whole part on a plain background")
         if not first.is_worth_it:
             return LaidStraight(None, f"off: the part lies alike in all good images ({_told(first)})")

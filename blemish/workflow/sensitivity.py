@@ -190,11 +190,7 @@ def _canvases(judge: _Judge, request: SensitivityRequest) -> tuple[list[Canvas],
 
     def canvas_of(image: Image) -> Canvas | None:
         verdict = judge(image)
-        return (
-            None
-            if verdict.decision == "reject"
-            else make_canvas(image, zone_of(bundle.calibration.zone, bundle.manifest.alignment, verdict))
-        )
+        return None if verdict.decision == "reject" else make_canvas(image, zone_of(bundle.calibration.zone, verdict))
 
     with judge.remembering():
         looked = list(map_in_order(canvas_of, images.subset(chosen), request.threads))
