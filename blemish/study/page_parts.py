@@ -20,22 +20,33 @@ from blemish.schema import GOOD, Picture
 from blemish.study.tables import Table
 
 
-def study_lead(tables: Sequence[Table], average: Table) -> str:
-    """What was compared and what leads, in a few sentences."""
-    ranked = [line for line in average.lines if not line.is_trivial and line.cells["image_auroc"].value is not None]
+def study_lead(tables: Sequence[Table], average: Table) -> list[str]:
+    """What was compared, which detector lets the fewest defects escape, and which ranks best, a sentence each."""
     names = {line.name for table in tables for line in table.lines if not line.is_trivial}
     sentences = [f"{words.plural(len(names), 'detector')} on {_categories(len(tables))}."]
+    mean = "mean " if len(tables) > 1 else ""
+    ranked = [line for line in average.lines if not line.is_trivial and line.cells["escape_rate"].value is not None]
     if ranked:
-        best = ranked[0].cells["image_auroc"].value
-        first = [line.name for line in ranked if line.cells["image_auroc"].value == best]
-        have = "has" if len(first) == 1 else "have"
-        mean = "mean " if len(tables) > 1 else ""
-        lead = f"{_listed(first)} {have} the highest {mean}image AUROC, {words.metric(best)}"
+        least = float(ranked[0].cells["escape_rate"].value or 0.0)
+        first = [line for line in ranked if line.cells["escape_rate"].value == least]
+        lets = "lets" if len(first) == 1 else "let"
+        told = f"{_listed([line.name for line in first])} {lets} the fewest defects escape: {words.rate(least)}"
+        spread, rejects = first[0].cells["escape_rate"].spread, first[0].cells["false_reject_rate"].value
+        if spread is not None and len(first) == 1:
+            told += f" (seeds {words.rate(spread[0])} to {words.rate(spread[1])})"
+        if rejects is not None and len(first) == 1:
+            told += f", with {words.rate(rejects)} of the good parts rejected"
         if len(ranked) > len(first):
             after = ranked[len(first)]
-            lead += f"; {after.name} comes next with {words.metric(after.cells['image_auroc'].value)}"
-        sentences.append(f"{lead}.")
-    return " ".join(sentences)
+            told += f"; {after.name} comes next with {words.rate(after.cells['escape_rate'].value)}"
+        sentences.append(f"{told}.")
+    known = [line for line in average.lines if not line.is_trivial and line.cells["image_auroc"].value is not None]
+    if known:
+        best = max(float(line.cells["image_auroc"].value or 0.0) for line in known)
+        leading = [line.name for line in known if line.cells["image_auroc"].value == best]
+        rank = "ranks" if len(leading) == 1 else "rank"
+        sentences.append(f"{_listed(leading)} {rank} best, {mean}image AUROC {words.metric(best)}.")
+    return sentences
 
 
 def trivial_words(tables: Sequence[Table]) -> str:
@@ -189,28 +200,52 @@ def parts_section(parts: Sequence[ComparedPart]) -> list[dict[str, Any]]:
 
 
 def trade_off(average: Table) -> dict[str, Any] | None:
-    """Image AUROC over inspection time, a dot for each detector; None where times are not known."""
+    """Escape rate over inspection time, a dot for each detector; None where times are not known."""
     lines = [
         line
         for line in average.lines
-        if not line.is_trivial and line.cells["milliseconds"].value and line.cells["image_auroc"].value is not None
+        if not line.is_trivial and line.cells["milliseconds"].value and line.cells["escape_rate"].value is not None
     ]
     if len(lines) < 2:
         return None
     times = [math.log10(float(line.cells["milliseconds"].value or 1.0)) for line in lines]
-    scores = [float(line.cells["image_auroc"].value or 0.0) for line in lines]
+    shares = [100 * float(line.cells["escape_rate"].value or 0.0) for line in lines]
     low, high = min(times) - 0.12, max(times) + 0.12
     ticks = [math.log10(factor * 10.0**power) for power in range(-2, 6) for factor in (1, 2, 5)]
     x = Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high), is_logarithm=True)
-    y = axis_of(scores, margin=0.12, count=5)
+    y = axis_of([0.0, max(1.0, *shares) * 1.1], count=5)
+    places = [(x.percent(time), 100 - y.percent(share)) for time, share in zip(times, shares, strict=True)]
+    labels = spread_labels(places)
     return {
         "x": x,
         "y": y,
         "dots": [
-            {"name": line.name, "x": x.percent(time), "y": 100 - y.percent(score), "is_right": x.percent(time) > 60}
-            for line, time, score in zip(lines, times, scores, strict=True)
+            {"name": line.name, "x": across, "y": down, "label_y": label, "is_right": across > 60}
+            for line, (across, down), label in zip(lines, places, labels, strict=True)
         ],
     }
+
+
+LABEL_PERCENT = 8.0
+"""Height of a label by that of its chart."""
+
+
+def spread_labels(places: Sequence[tuple[float, float]]) -> list[float]:
+    """Where the label of each dot goes, in percent from above: at its dot, or below the last where they would overlap.
+
+    >>> spread_labels([(10.0, 50.0), (12.0, 52.0)])
+    [50.0, 58.0]
+    """
+    found = [0.0] * len(places)
+    for side in (False, True):
+        last = -LABEL_PERCENT
+        of_side = sorted((down, number) for number, (across, down) in enumerate(places) if (across > 60) == side)
+        for down, number in of_side:
+            last = found[number] = max(down, last + LABEL_PERCENT)
+        over = max(0.0, last - 100.0)
+        for _, number in reversed(of_side if over else []):
+            found[number] -= over
+    return found
 
 
 def _value(table: Table, name: str, metric: str) -> float | None:

@@ -47,13 +47,13 @@ class Column:
 PERCENT = "\u00a0%"
 
 COLUMNS = (
+    Column("escape_rate", "Escape rate", "rate", is_higher_better=False),
+    Column("false_reject_rate", "False reject rate", "rate", is_higher_better=False),
     Column("image_auroc", "Image AUROC", "metric"),
     Column("aupro_30", "AUPRO 0.30", "metric"),
     Column("pixel_ap", "Pixel AP", "metric"),
-    Column("accuracy", "Accuracy", "rate"),
     Column("balanced_accuracy", "Balanced accuracy", "rate"),
-    Column("false_reject_rate", "False reject rate", "rate", is_higher_better=False),
-    Column("escape_rate", "Escape rate", "rate", is_higher_better=False),
+    Column("accuracy", "Accuracy", "rate"),
     Column("fit_seconds", "Fit", "seconds", is_higher_better=False),
     Column("milliseconds", "Inspection, ms", "milliseconds", is_higher_better=False),
     Column("bundle_megabytes", "Size, MB", "megabytes", is_higher_better=False),
@@ -65,11 +65,15 @@ TRIVIAL = ("accept all", "reject all")
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds (and categories) with its 95 % interval where each part of it has one."""
+    """A mean over seeds (and categories) with its 95 % interval where each part of it has one.
+
+    `spread` holds the least and the largest value of several seeds.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -108,7 +112,7 @@ class Table:
 
 
 def category_tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
-    """A table for each category in the order they come, detectors by image AUROC, the trivial rules last."""
+    """A table for each category in the order they come, detectors by escape rate, the trivial rules last."""
     tables = []
     detectors = detectors_of(rows)
     for category in dict.fromkeys(row["category"] for row in rows):
@@ -119,7 +123,7 @@ def category_tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
             if seeds:
                 cells = {column.name: _over_seeds(seeds, column) for column in COLUMNS}
                 lines.append(Line(detector, cells, num_seeds=len(seeds)))
-        lines.sort(key=_by_auroc)
+        lines.sort(key=_by_escapes)
         num_good, num_defective = int(of_category[0]["num_good"]), int(of_category[0]["num_defective"])
         lines.extend(_trivial_line(name, num_good, num_defective) for name in TRIVIAL)
         found = {line.name for line in lines}
@@ -143,7 +147,7 @@ def average_table(tables: Sequence[Table]) -> Table:
         cells = {column.name: _over_categories([line.cells[column.name] for line in found]) for column in COLUMNS}
         seeds = min(line.num_seeds for line in found)
         lines.append(Line(name, cells, num_seeds=seeds, num_categories=len(found)))
-    lines.sort(key=lambda line: (line.is_trivial, _by_auroc(line) if not line.is_trivial else 0.0))
+    lines.sort(key=lambda line: (line.is_trivial, *((0.0, 0.0) if line.is_trivial else _by_escapes(line))))
     num_good = sum(table.num_good for table in tables)
     num_defective = sum(table.num_defective for table in tables)
     return Table("average", tuple(lines), num_good, num_defective, tuple(missing))
@@ -256,15 +260,19 @@ def _over_seeds(rows: Sequence[Mapping[str, Any]], column: Column) -> Cell:
     cells = [_cell(row, column) for row in rows]
     if any(cell.value is None for cell in cells):
         return Cell(None)
-    value = float(np.mean([cell.value for cell in cells if cell.value is not None]))
+    values = [cell.value for cell in cells if cell.value is not None]
+    value = float(np.mean(values))
+    spread = (min(values), max(values)) if len(values) > 1 else None
     limits = [cell.limits for cell in cells if cell.limits is not None]
     if len(limits) < len(cells):
-        return Cell(value)
+        return Cell(value, spread=spread)
     low, high = np.mean(limits, axis=0)
-    return Cell(value, float(low), float(high))
+    return Cell(value, float(low), float(high), spread)
 
 
 def _over_categories(cells: Sequence[Cell]) -> Cell:
+    if len(cells) == 1:
+        return cells[0]
     if any(cell.value is None for cell in cells):
         return Cell(None)
     values = np.array([cell.value for cell in cells], dtype=np.float64)
@@ -291,9 +299,10 @@ def _trivial_line(name: str, num_good: int, num_defective: int) -> Line:
     return Line(name, {column.name: Cell(known.get(column.name)) for column in COLUMNS})
 
 
-def _by_auroc(line: Line) -> float:
-    value = line.cells["image_auroc"].value
-    return math.inf if value is None else -value
+def _by_escapes(line: Line) -> tuple[float, float]:
+    """The order of lines: fewest escapes first, then the larger image AUROC; what is not known comes last."""
+    escapes, auroc = line.cells["escape_rate"].value, line.cells["image_auroc"].value
+    return 2.0 if escapes is None else escapes, 0.0 if auroc is None else -auroc
 
 
 def _csv_cells(column: Column, cell: Cell) -> dict[str, float | None]:

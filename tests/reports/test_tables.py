@@ -130,7 +130,7 @@ def test_the_latex_table_is_balanced_escaped_and_marks_the_best():
     assert r"\caption{On nuts\_m6 \& 100 \% of it}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert text.count("{") == text.count("}")
-    assert r"padim & \textbf{0.800}" in text
+    assert r"\textbf{0.800}" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") - line.count(r"\& ") for line in body} == {len(COLUMNS)}
     assert "_" not in text.replace(r"\_", "")
