@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from blemish.cli.main import main
 from blemish.model import Model, train
 from blemish.schema import Backbone
 from blemish.testing.tiny import TINY_HW, TinyProduct, make_tiny_backbone, make_tiny_product, write_tiny_product
+
+collect_ignore = ["station"] if find_spec("fastapi") is None else []
+"""The tests of the station need its extra."""
 
 
 @pytest.fixture(scope="session")

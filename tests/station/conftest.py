@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `station` is not installed")
-
 from blemish.errors import ImageError
 from blemish.inspection.inspector import Inspector
 from blemish.line.events import Item, Origin
