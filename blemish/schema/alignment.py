@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +11,6 @@ from blemish.schema.meaning import check_choice, check_count, check_number, chec
 Align: TypeAlias = Literal["auto", "off", "part"]
 """What a training may be asked for."""
 MAX_FRAME_SIDE = 32_768
-MAX_REFERENCE_BYTES = 262_144
 
 
 @dataclass(frozen=True)
@@ -28,12 +25,9 @@ class Alignment:
     difference of its ends (a third moment in units of the deviations); what goes beyond is not taken for one whole
     part. With `usual_area_px` parts are scaled to that area; with `is_mirrored_too` they may lie on either face, and
     the mirror image is turned over.
-
-    With `kind` "reference" the picture is laid over `reference`, a small gray PNG file in base64 of one good picture;
-    `least_likeness` is the least correlation with it.
     """
 
-    kind: Literal["part", "reference"]
+    kind: Literal["part"]
     frame_hw: tuple[int, int]
     anchor: tuple[float, float]
     contrast: float = 0.0
@@ -44,11 +38,9 @@ class Alignment:
     least_asymmetry: float = 0.0
     usual_area_px: float | None = None
     is_mirrored_too: bool = False
-    reference: str = ""
-    least_likeness: float = 0.0
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, ("part", "reference"), error=SettingsError)
+        check_choice("kind", self.kind, ("part",), error=SettingsError)
         if len(self.frame_hw) != 2 or len(self.anchor) != 2 or len(self.area_px) != 2:
             raise SettingsError("frame_hw, anchor and area_px each hold two numbers")
         for side in self.frame_hw:
@@ -65,18 +57,6 @@ class Alignment:
         check_number("least_asymmetry", self.least_asymmetry, 0, 1e6, error=SettingsError)
         if self.usual_area_px is not None:
             check_number("usual_area_px", self.usual_area_px, least, most, error=SettingsError)
-        check_number("least_likeness", self.least_likeness, -1, 1, error=SettingsError)
-        self._check_reference()
-
-    def _check_reference(self) -> None:
-        if (self.kind == "reference") != bool(self.reference):
-            raise SettingsError("reference must hold a picture where the kind is 'reference', and nothing elsewhere")
-        if len(self.reference) > MAX_REFERENCE_BYTES:
-            raise SettingsError(f"reference is longer than {MAX_REFERENCE_BYTES:,} characters")
-        try:
-            base64.b64decode(self.reference, validate=True)
-        except (binascii.Error, ValueError):
-            raise SettingsError("reference is no file in base64") from None
 
 
 @dataclass(frozen=True)

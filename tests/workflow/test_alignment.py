@@ -268,7 +268,7 @@ def test_a_bundle_with_an_alignment_that_means_nothing(aligned: Model, tmp_path:
         replace(manifest.alignment, usual_area_px=1e12)
     members = unpack(aligned.save(tmp_path / "screws.blemish"))
     alignment = json.loads(members["manifest.json"])["alignment"]
-    for name, value in [("turn", "sideways"), ("frame_hw", [0, 10]), ("contrast", 1e9), ("reference", "A")]:
+    for name, value in [("turn", "sideways"), ("frame_hw", [0, 10]), ("contrast", 1e9), ("kind", "reference")]:
         odd = with_json(members, "manifest.json", alignment={**alignment, name: value})
         with pytest.raises(BundleError, match=name):
             read_bundle(pack(tmp_path / "odd.blemish", odd))
