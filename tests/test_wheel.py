@@ -63,7 +63,7 @@ def test_the_wheel_alone_trains_saves_loads_and_inspects(tmp_path: Path, product
     run(scripts / "blemish", "export", "part.blemish", "-o", "exported", cwd=tmp_path)
     check = sorted(str(path) for path in (tmp_path / "exported" / "check").glob("*.ppm"))
     program = tmp_path / "exported" / "inspect_image.py"
-    assert len(run(scripts / "python", "-I", program, "exported", *check, cwd=tmp_path).splitlines()) == len(check) > 0
+    assert len(run(scripts / "python", "-E", program, "exported", *check, cwd=tmp_path).splitlines()) == len(check) > 0
     size = sum(
         path.stat().st_size for path in (tmp_path / "clean").rglob("*") if path.is_file() and not path.is_symlink()
     )

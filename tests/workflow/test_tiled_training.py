@@ -125,7 +125,7 @@ def test_an_image_that_scores_far_above_the_rest_is_called_by_its_own_name(
     """Folds of several blocks each hold the images in another order than that of their names."""
     monkeypatch.setattr(split, "SHORTEST_BLOCK", 1)
     images = [*strips(14, seed=2), scratched, *strips(5, seed=3)]
-    assert train(images, calibration="cross").bundle.manifest.facts["suspicious"] == ["array 14"]
+    assert train(images, calibration="cross").bundle.manifest.facts["suspicious"] == ["image 14"]
 
 
 def test_a_split_keeps_whole_images_out(train: Train, good: list[Image]) -> None:
