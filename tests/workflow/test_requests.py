@@ -45,7 +45,7 @@ def test_what_cannot_be_trained_is_refused_before_any_image_is_read(options: dic
 
 
 def test_every_part_of_a_request_can_be_said_by_a_keyword_of_train() -> None:
-    """`wishes` is said by the rates that it is made of; `channels` says how arrays are read before there is a request."""
+    """`wishes` is said by its rates; `channels` says how arrays are read before there is a request."""
     asked = set(inspect.signature(blemish.train).parameters) - {"channels"}
     rates = {"false_reject", "confidence", "review_rate"}
     assert asked - rates == {field.name for field in fields(TrainRequest)} - {"wishes"}
