@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev  ## Check format, style and types
 	$(BIN)/mypy
 
 test: lint $(VENV)/.installed-s3  ## Install what is needed, check style and types, run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
